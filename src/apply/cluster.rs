@@ -1,0 +1,226 @@
+//! Steps of the cluster: components serve, coordinators know each other, rows go in and come out.
+
+use super::site::{Site, TRY};
+use crate::{
+    engine::{ComponentSetup, Ready, Row},
+    error::{Class, Error, Result},
+    event::Outcome,
+    executor::Foresight,
+    gtm,
+    host::{LabDir, Private},
+    lab::{Node, Placed, Role},
+    plan::Step,
+    sql::{Login, Sql},
+};
+use std::time::{Duration, Instant};
+
+/// How long the components of a node may take to serve after its guest answers.
+const SERVES: Duration = Duration::from_secs(60);
+/// How long one statement of registration or proof may take: DDL touches every node of the cluster.
+const STATEMENT: Duration = Duration::from_secs(40);
+/// How often a component is asked: each question costs an emulated guest a new backend.
+const ASK: Duration = Duration::from_millis(700);
+/// Registration is a fixed point; more rounds than this mean that the cluster does not take it.
+const ROUNDS: usize = 4;
+
+impl Site {
+    pub(super) async fn foresee_serve(&self, step: &Step) -> Result<Foresight> {
+        let node = self.node_of(step)?;
+        if self.host_if_there().is_none() || self.journal.done(&step.id) != Some(self.serve_digest(node).await?) || self.needs_restart(node).await? {
+            return Ok(Foresight::Changes);
+        }
+        for component in self.components(node) {
+            if self.serves(node, &component).await.is_err() {
+                return Ok(Foresight::Changes);
+            }
+        }
+        Ok(Foresight::Holds("the components serve".into()))
+    }
+
+    pub(super) async fn serve_digest(&self, node: &Node) -> Result<String> {
+        Ok(crate::digest::of_text(&format!("{}\n{}", self.run_of(node).await?, self.configuration_digest(node))))
+    }
+
+    pub(super) async fn serve(&self, step: &Step) -> Result<Outcome> {
+        let node = self.node_of(step)?;
+        let components = self.components(node);
+        if self.needs_restart(node).await? {
+            self.progress(&step.id, "restarts with the new configuration");
+            let units: Vec<&str> = components.iter().map(|component| component.unit.as_str()).collect();
+            let script = format!("systemctl daemon-reload\nsystemctl restart {}\n", units.join(" "));
+            self.shell(node).await?.script("restart the components", &script).await?;
+            self.record_start(node).await?;
+        }
+        let deadline = Instant::now() + self.patience(SERVES);
+        let mut woken = false;
+        for component in &components {
+            self.progress(&step.id, format!("waits for {}", component.unit));
+            loop {
+                let Err(error) = self.serves(node, component).await else { break };
+                // A component that somebody stopped by hand does not come by itself: start it once.
+                if !woken {
+                    woken = true;
+                    let script = format!("systemctl is-active -q {0} || systemctl start --no-block {0}\n", component.unit);
+                    self.shell(node).await?.script("start a component", &script).await?;
+                }
+                if Instant::now() > deadline {
+                    return Err(self.explain_silence(node, component, error).await);
+                }
+                tokio::time::sleep(ASK).await;
+            }
+            woken = false;
+        }
+        let names: Vec<String> = self.lab.components_of(node).iter().filter(|placed| self.engine.runs(placed.role)).map(|placed| placed.name.to_string()).collect();
+        Ok(Outcome::Changed(format!("{} serve", names.join(", "))))
+    }
+
+    async fn serves(&self, node: &Node, component: &ComponentSetup) -> Result<()> {
+        answers(self.host()?, &self.dir, &self.lab.nfs.mount, node, &component.ready, &self.login, self.patience(TRY)).await
+    }
+
+    async fn explain_silence(&self, node: &Node, component: &ComponentSetup, error: Error) -> Error {
+        let error = error.context(format!("`{}` of `{}` does not serve", component.unit, node.name));
+        let script = format!(
+            "systemctl --no-pager -l -n 15 status {}\ntail -n 5 {}/*.log {}/pg_log/* 2>/dev/null | tail -n 15\nexit 0\n",
+            component.unit, component.directory, component.directory
+        );
+        let seen = match self.shell(node).await {
+            Ok(shell) => shell.script("look at a component", &script).await,
+            Err(error) => Err(error),
+        };
+        error
+            .evidence(seen.unwrap_or_else(|error| error.to_string()))
+            .hint(format!("`pgxc-lab logs {}` shows more; `pgxc-lab up` tries again", node.name))
+    }
+
+    /// A session with a component of the cluster.
+    ///
+    /// # Errors
+    /// When it does not accept.
+    pub async fn sql(&self, placed: Placed<'_>) -> Result<Sql> {
+        Sql::connect(self.host()?, placed.node.address, placed.component.port, &self.login, self.patience(STATEMENT)).await
+    }
+
+    fn coordinator_of(&self, step: &Step) -> Result<Placed<'_>> {
+        let node = self.node_of(step)?;
+        let found = self.lab.placed(Role::Coordinator).into_iter().find(|placed| placed.node.name == node.name);
+        found.ok_or_else(|| Error::new(Class::Internal, format!("`{}` has no coordinator", node.name)))
+    }
+
+    /// What a coordinator still has to be told.
+    async fn missing_registration(&self, server: &Sql, on: Placed<'_>) -> Result<Vec<String>> {
+        let rows: Vec<Row> = server.query(self.engine.inventory()).await?;
+        Ok(self.engine.registration(&self.lab, on, &rows))
+    }
+
+    pub(super) async fn foresee_register(&self, step: &Step) -> Result<Foresight> {
+        if self.host_if_there().is_none() {
+            return Ok(Foresight::Changes);
+        }
+        let on = self.coordinator_of(step)?;
+        let known = match self.sql(on).await {
+            Ok(server) => self.missing_registration(&server, on).await.is_ok_and(|missing| missing.is_empty()),
+            Err(_) => false,
+        };
+        Ok(if known { Foresight::Holds(format!("`{}` knows every component", on.name)) } else { Foresight::Changes })
+    }
+
+    pub(super) async fn register(&self, step: &Step) -> Result<Outcome> {
+        let on = self.coordinator_of(step)?;
+        let mut run = 0;
+        for _ in 0..ROUNDS {
+            // A new session for each round: a session of XC keeps the nodes that it saw when it began.
+            let server = self.sql(on).await?;
+            let missing = self.missing_registration(&server, on).await?;
+            if missing.is_empty() {
+                return Ok(Outcome::Changed(format!("`{}` knows every component, {run} statements", on.name)));
+            }
+            for statement in &missing {
+                self.log(on.node, &format!("# {}: {statement}", on.name));
+                server.query(statement).await?;
+                run += 1;
+            }
+        }
+        Err(Error::new(Class::Cluster, format!("`{}` does not take its registration: {run} statements changed nothing for good", on.name))
+            .hint(format!("`pgxc-lab sql --on {}` shows what it knows", on.node.name)))
+    }
+
+    pub(super) fn proof_digest(&self) -> String {
+        let ended: Vec<String> = self
+            .lab
+            .nodes
+            .iter()
+            .flat_map(|node| ["boot", "tune", "serve"].map(|what| self.journal.done(&format!("{}/{what}", node.name)).unwrap_or_default()))
+            .collect();
+        crate::digest::of_text(&ended.join("\n"))
+    }
+
+    pub(super) fn foresee_proof(&self, step: &Step) -> Foresight {
+        match self.journal.done(&step.id) == Some(self.proof_digest()) {
+            true => Foresight::Holds("nothing changed since the last proof".into()),
+            false => Foresight::Changes,
+        }
+    }
+
+    pub(super) async fn proof(&self, step: &Step) -> Result<Outcome> {
+        let coordinators = self.lab.placed(Role::Coordinator);
+        let (Some(first), Some(last)) = (coordinators.first().copied(), coordinators.last().copied()) else {
+            return Err(Error::new(Class::Internal, "a lab without a coordinator"));
+        };
+        let proof = self.engine.proof(&self.lab);
+        let wrong = |message: String| Error::new(Class::Cluster, message).hint("the cluster is kept as it is: `pgxc-lab status` and `pgxc-lab sql` look at it");
+        let server = self.sql(first).await?;
+        self.progress(&step.id, format!("{} rows through {}", proof.rows, first.name));
+        for statement in &proof.fill {
+            server.query(statement).await?;
+        }
+        let mut counts = Vec::new();
+        let mut sum = 0;
+        for (datanode, query, expected) in &proof.counts {
+            let count = number(&server.value(query).await?)?;
+            if expected.is_some_and(|expected| expected != count) {
+                return Err(wrong(format!("`{datanode}` holds {count} rows of the proof instead of {}", expected.unwrap_or_default())));
+            }
+            sum += count;
+            counts.push(format!("{datanode} {count}"));
+        }
+        if sum != proof.rows {
+            return Err(wrong(format!("the datanodes hold {sum} rows of the proof instead of {}: {}", proof.rows, counts.join(", "))));
+        }
+        self.progress(&step.id, format!("counts through {}", last.name));
+        let total = number(&self.sql(last).await?.value(&proof.total).await?)?;
+        if total != proof.rows {
+            return Err(wrong(format!("`{}` counts {total} rows of the proof instead of {}", last.name, proof.rows)));
+        }
+        for statement in &proof.clean {
+            server.query(statement).await?;
+        }
+        Ok(Outcome::Changed(format!("proved: {} rows through {}, {}; {total} through {}", proof.rows, first.name, counts.join(", "), last.name)))
+    }
+}
+
+/// Whether a component serves, seen in the way that its kind allows.
+///
+/// # Errors
+/// Why it does not.
+pub async fn answers(host: &Private, dir: &LabDir, mount: &str, node: &Node, ready: &Ready, login: &Login, patience: Duration) -> Result<()> {
+    match ready {
+        Ready::Gtm { port } => gtm::next_gxid(host, node.address, *port, patience).await.map(drop),
+        Ready::File { path } => {
+            let below = path.trim_start_matches(mount).trim_start_matches('/');
+            let there = host.inside(&dir.exports()).join(node.name.as_str()).join(below).exists();
+            there.then_some(()).ok_or_else(|| Error::new(Class::Cluster, format!("`{path}` is not there")))
+        }
+        Ready::Query { port, sql, value } => {
+            let seen = Sql::connect(host, node.address, *port, login, patience).await?.value(sql).await?;
+            match seen == *value {
+                true => Ok(()),
+                false => Err(Error::new(Class::Cluster, format!("`{sql}` gives `{seen}` instead of `{value}`"))),
+            }
+        }
+    }
+}
+
+fn number(text: &str) -> Result<u64> {
+    text.trim().parse().map_err(|_| Error::new(Class::Cluster, format!("`{text}` is not a count")))
+}

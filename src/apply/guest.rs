@@ -1,0 +1,191 @@
+//! Steps of one guest: boot and tune.
+
+use super::site::Site;
+use crate::{
+    error::{Class, Error, Result, ResultExt},
+    event::Outcome,
+    executor::Foresight,
+    guest::{Verdict, parse_report},
+    host::Accelerator,
+    hypervisor::{Boot, Disk, DomainDefinition, DomainState, uuid_of},
+    lab::Node,
+    plan::Step,
+};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+/// How long a guest may take to shut down by itself before its power is cut.
+const SHUTDOWN: Duration = Duration::from_secs(20);
+
+impl Site {
+    pub(super) async fn foresee_boot(&self, step: &Step) -> Result<Foresight> {
+        let node = self.node_of(step)?;
+        if self.host_if_there().is_none() || !self.dir.libvirt_socket().exists() {
+            return Ok(Foresight::Changes);
+        }
+        let Some(domain) = self.domain(node).await? else { return Ok(Foresight::Changes) };
+        let holds = domain.state == DomainState::Running
+            && domain.digest == self.definition(node)?.1
+            && self.overlay_is_current(node)
+            && self.journal.done(&step.id).is_some_and(|run| !run.is_empty() && Some(run) == domain.run.map(|run| self.identity(run)));
+        Ok(if holds { Foresight::Holds("the guest runs".into()) } else { Foresight::Changes })
+    }
+
+    fn identity(&self, run: u32) -> String {
+        format!("{}/{run}", self.host_if_there().map(crate::host::Private::incarnation).unwrap_or_default())
+    }
+
+    pub(super) async fn boot(&self, step: &Step) -> Result<Outcome> {
+        let node = self.node_of(step)?;
+        let name = node.name.as_str();
+        self.write_seed(node)?;
+        let (xml, digest) = self.definition(node)?;
+        let mut seen = self.domain(node).await?;
+        let current = self.overlay_is_current(node);
+        if let Some(domain) = &seen && (domain.digest != digest || !current || domain.state == DomainState::Crashed) {
+            self.progress(&step.id, "stops the old guest");
+            self.stop(node).await?;
+            let name = name.to_owned();
+            self.libvirt(move |libvirt| libvirt.remove(&name)).await?;
+            seen = None;
+        }
+        if !current {
+            self.make_overlay(node).await?;
+        }
+        let started = match seen.map(|domain| domain.state) {
+            Some(DomainState::Running) => false,
+            Some(DomainState::Paused) => {
+                let name = name.to_owned();
+                self.libvirt(move |libvirt| libvirt.resume(&name)).await?;
+                false
+            }
+            _ => {
+                let (name, xml) = (name.to_owned(), xml.clone());
+                self.libvirt(move |libvirt| {
+                    libvirt.define(&name, &xml)?;
+                    libvirt.start(&name)
+                })
+                .await?;
+                self.forget_shell(node);
+                self.record_start(node).await?;
+                true
+            }
+        };
+        self.climb(node, &step.id).await?;
+        Ok(Outcome::Changed(if started { "booted, ssh login works" } else { "was running, ssh login works" }.into()))
+    }
+
+    pub(super) async fn foresee_tune(&self, step: &Step) -> Result<Foresight> {
+        let node = self.node_of(step)?;
+        let holds = self.host_if_there().is_some() && self.journal.done(&step.id) == Some(self.tune_digest(node).await?);
+        Ok(if holds { Foresight::Holds("the guest was tuned in this run".into()) } else { Foresight::Changes })
+    }
+
+    pub(super) async fn tune_digest(&self, node: &Node) -> Result<String> {
+        Ok(crate::digest::of_text(&format!("{}\n{}", self.run_of(node).await?, self.tune_script(node))))
+    }
+
+    pub(super) async fn tune(&self, step: &Step) -> Result<Outcome> {
+        let node = self.node_of(step)?;
+        let shell = self.shell(node).await?;
+        let report = shell.script("tune the guest", &format!("APPLY=1\n{}", self.tune_script(node))).await?;
+        self.log(node, &format!("# tune\n{report}"));
+        let findings = parse_report(&report);
+        let with = |verdict: Verdict| findings.iter().filter(|finding| finding.verdict == verdict).collect::<Vec<_>>();
+        let failed = with(Verdict::Failed);
+        if findings.is_empty() || !failed.is_empty() {
+            let lines: Vec<String> = failed.iter().map(|finding| format!("{} {}: {}", finding.kind, finding.item, finding.detail)).collect();
+            return Err(Error::new(Class::Guest, format!("`{}` cannot be tuned as lab.yaml says", node.name))
+                .evidence(if lines.is_empty() { format!("the report is empty: {report}") } else { lines.join("\n") })
+                .hint(format!("`pgxc-lab doctor` shows every value; the report is in `{}`", self.dir.node_log(node.name.as_str()).display())));
+        }
+        Ok(Outcome::Changed(format!(
+            "tuned: {} as declared, {} applied, {} not on this guest",
+            with(Verdict::Ok).len(),
+            with(Verdict::Applied).len(),
+            with(Verdict::Unsupported).len() + with(Verdict::Superseded).len() + with(Verdict::Absent).len()
+        )))
+    }
+
+    /// Shuts a guest down, or cuts its power when it does not listen.
+    ///
+    /// # Errors
+    /// When libvirt refuses.
+    pub async fn stop(&self, node: &Node) -> Result<()> {
+        if self.domain(node).await?.is_some_and(|domain| domain.state == DomainState::Running)
+            && let Ok(shell) = self.shell(node).await
+        {
+            // The connection breaks while the guest goes down: that is no failure.
+            let _ = tokio::time::timeout(self.patience(SHUTDOWN), shell.run("systemctl poweroff", &[])).await;
+            let deadline = Instant::now() + self.patience(SHUTDOWN);
+            while Instant::now() < deadline && self.domain(node).await?.is_some_and(|domain| domain.state == DomainState::Running) {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        }
+        self.forget_shell(node);
+        let name = node.name.to_string();
+        self.libvirt(move |libvirt| libvirt.power_off(&name)).await
+    }
+
+    /// The domain of a node, as XML with its digest.
+    fn definition(&self, node: &Node) -> Result<(String, String)> {
+        let name = node.name.as_str();
+        let text = |path: std::path::PathBuf| path.display().to_string();
+        let mut disks = vec![
+            Disk {
+                file: text(self.dir.overlay(name)),
+                format: "qcow2",
+                // The lab's root disks are disposable: everything that matters is on the exports.
+                cache: "unsafe",
+                backing: Some(text(self.image.root())),
+                target: "vda",
+                serial: "pgxc-root",
+                readonly: false,
+                shared: false,
+            },
+            Disk { file: text(self.dir.seed(name)), format: "raw", cache: "none", backing: None, target: "vdb", serial: "pgxc-seed", readonly: true, shared: false },
+        ];
+        if let Some(kit) = &self.kit {
+            disks.push(Disk { file: text(kit.disk()), format: "raw", cache: "writeback", backing: None, target: "vdc", serial: "pgxc-engine", readonly: true, shared: true });
+        }
+        let emulated = self.accelerator == Accelerator::Tcg;
+        let definition = DomainDefinition {
+            kind: if emulated { "qemu" } else { "kvm" },
+            name: name.to_owned(),
+            uuid: uuid_of(&[self.lab.name.as_str(), name]),
+            lab: self.lab.name.to_string(),
+            digest: String::new(),
+            memory_kib: node.memory.as_kib(),
+            cpus: node.cpus,
+            machine: "q35",
+            boot: Some(Boot { kernel: text(self.image.kernel()), initrd: text(self.image.initrd()), cmdline: self.image.definition.cmdline.clone() }),
+            cpu: (emulated && self.image.definition.cpu != "max").then(|| self.image.definition.cpu.clone()),
+            cpu_mode: if emulated { "maximum" } else { "host-passthrough" },
+            disks,
+            mac: node.mac,
+            network: "default".into(),
+            console: text(self.dir.console(name)),
+        };
+        definition.sealed().or_error(Class::Internal, || format!("cannot render the domain of `{name}`"))
+    }
+
+    /// Whether the overlay lies on the present image. A root disk holds nothing that the seed and the image do not
+    /// bring back, so one on an old image is made anew.
+    fn overlay_is_current(&self, node: &Node) -> bool {
+        let overlay = self.dir.overlay(node.name.as_str());
+        overlay.exists() && fs::read_to_string(overlay.with_extension("base")).is_ok_and(|base| base == self.image.id())
+    }
+
+    async fn make_overlay(&self, node: &Node) -> Result<()> {
+        let overlay = self.dir.overlay(node.name.as_str());
+        let base = overlay.with_extension("base");
+        let _ = fs::remove_file(&base);
+        let _ = fs::remove_file(&overlay);
+        let mut command = tokio::process::Command::new("qemu-img");
+        command.args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"]).arg(self.image.root()).arg(&overlay).arg(node.disk.as_bytes().to_string());
+        crate::host::run(command, &format!("make the disk of `{}`", node.name), Class::Host).await?;
+        fs::write(&base, self.image.id()).or_error(Class::Host, || format!("cannot write `{}`", base.display()))
+    }
+}

@@ -1,0 +1,73 @@
+//! From a step to its effect: the only bridge between the plan and the world.
+
+mod base;
+mod cluster;
+mod guest;
+mod ladder;
+mod native;
+mod seed;
+mod site;
+
+pub use cluster::answers;
+pub use site::{Parts, Site};
+
+use crate::{
+    error::Result,
+    event::Outcome,
+    executor::{Apply, Foresight},
+    plan::{Action, Step},
+};
+
+impl Apply for Site {
+    async fn foresee(&self, step: &Step) -> Result<Foresight> {
+        match step.action {
+            Action::Image => Ok(self.foresee_image()),
+            Action::Build => Ok(self.foresee_build()),
+            Action::Namespaces => Ok(self.foresee_namespaces()),
+            Action::Libvirt => self.foresee_libvirt().await,
+            Action::Network => self.foresee_network().await,
+            Action::Exports => self.foresee_exports(),
+            Action::Nfs => self.foresee_nfs().await,
+            Action::Time => self.foresee_time().await,
+            Action::Initialise => self.foresee_initialise(step),
+            Action::Boot => self.foresee_boot(step).await,
+            Action::Tune => self.foresee_tune(step).await,
+            Action::Serve => self.foresee_serve(step).await,
+            Action::Register => self.foresee_register(step).await,
+            Action::Proof => Ok(self.foresee_proof(step)),
+        }
+    }
+
+    async fn act(&self, step: &Step) -> Result<(Outcome, String)> {
+        let outcome = match step.action {
+            Action::Image => self.image().await?,
+            Action::Build => self.build().await?,
+            Action::Namespaces => self.namespaces().await?,
+            Action::Libvirt => self.services()?.libvirt().await?,
+            Action::Network => self.network().await?,
+            Action::Exports => self.exports()?.ensure(&self.lab).await?,
+            Action::Nfs => self.services()?.nfs(&self.lab).await?,
+            Action::Time => self.services()?.time(&self.lab).await?,
+            Action::Initialise => self.initialise(step).await?,
+            Action::Boot => self.boot(step).await?,
+            Action::Tune => self.tune(step).await?,
+            Action::Serve => self.serve(step).await?,
+            Action::Register => self.register(step).await?,
+            Action::Proof => self.proof(step).await?,
+        };
+        Ok((outcome, self.digest_of(step).await?))
+    }
+}
+
+impl Site {
+    /// Digest of everything that decides what a step did, as far as the next run cannot see it.
+    async fn digest_of(&self, step: &Step) -> Result<String> {
+        match step.action {
+            Action::Boot => self.run_of(self.node_of(step)?).await,
+            Action::Tune => self.tune_digest(self.node_of(step)?).await,
+            Action::Serve => self.serve_digest(self.node_of(step)?).await,
+            Action::Proof => Ok(self.proof_digest()),
+            _ => Ok(String::new()),
+        }
+    }
+}

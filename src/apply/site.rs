@@ -1,0 +1,245 @@
+//! Everything that steps need to know: the lab, its places, and the connections that they share.
+
+use crate::{
+    engine::{ComponentSetup, Engine},
+    error::{Class, Error, Result, ResultExt},
+    event::{Event, Events},
+    guest::{Content, Debian, GuestFile, GuestSystem},
+    host::{Accelerator, Exports, Home, LabDir, Private, Services},
+    hypervisor::{Libvirt, SeenDomain},
+    image::Image,
+    journal::Journal,
+    kit::Kit,
+    lab::{Lab, Node},
+    plan::Step,
+    remote::{Keys, Ssh},
+    sql::Login,
+};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
+
+/// How long one try of a connection to a guest may take, before the accelerator's patience.
+pub const TRY: Duration = Duration::from_secs(5);
+
+/// How long a call to libvirt may take: starting a domain takes a second.
+const LIBVIRT: Duration = Duration::from_secs(60);
+
+/// What a site is made of.
+pub struct Parts {
+    /// The lab, fitted to the host.
+    pub lab: Lab,
+    /// Home of all labs.
+    pub home: Home,
+    /// Its directory.
+    pub dir: LabDir,
+    /// The guests' image.
+    pub image: Image,
+    /// The engine.
+    pub engine: Box<dyn Engine>,
+    /// Its built programs, if it is built from source.
+    pub kit: Option<Kit>,
+    /// How guests run.
+    pub accelerator: Accelerator,
+    /// The superuser of the cluster.
+    pub login: Login,
+    /// The journal.
+    pub journal: Arc<Journal>,
+    /// Where events go.
+    pub events: Events,
+}
+
+/// The place where steps act.
+pub struct Site {
+    parts: Parts,
+    /// The lab's keys.
+    pub keys: Keys,
+    host: OnceLock<Private>,
+    shells: Mutex<BTreeMap<String, Arc<Ssh>>>,
+}
+
+impl std::ops::Deref for Site {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.parts
+    }
+}
+
+impl Site {
+    /// From its parts; finds the lab's namespaces if they are there.
+    pub fn new(parts: Parts) -> Site {
+        let keys = Keys::new(&parts.dir);
+        let host = OnceLock::new();
+        if let Some(found) = Private::find(&parts.dir) {
+            host.get_or_init(|| found);
+        }
+        Site { parts, keys, host, shells: Mutex::default() }
+    }
+
+    /// The lab's namespaces, if they are there.
+    pub fn host_if_there(&self) -> Option<&Private> {
+        self.host.get()
+    }
+
+    /// The lab's namespaces.
+    ///
+    /// # Errors
+    /// When they are not there.
+    pub fn host(&self) -> Result<&Private> {
+        self.host.get().ok_or_else(|| Error::new(Class::Host, format!("lab `{}` is not up", self.lab.name)).hint("`pgxc-lab up` makes it"))
+    }
+
+    /// Remembers the namespaces that were just made.
+    pub(super) fn set_host(&self, host: Private) {
+        self.host.get_or_init(|| host);
+    }
+
+    /// The gateway's daemons.
+    ///
+    /// # Errors
+    /// When the namespaces are not there.
+    pub fn services(&self) -> Result<Services> {
+        Ok(Services::new(&self.dir, self.host()?))
+    }
+
+    /// The exports.
+    ///
+    /// # Errors
+    /// When the namespaces are not there.
+    pub fn exports(&self) -> Result<Exports> {
+        Ok(Exports::new(&self.dir, self.host()?))
+    }
+
+    /// The node of a step.
+    ///
+    /// # Errors
+    /// When the step belongs to none: a mistake of the plan.
+    pub fn node_of(&self, step: &Step) -> Result<&Node> {
+        let node = step.node.as_deref().and_then(|name| self.lab.node(name));
+        node.ok_or_else(|| Error::new(Class::Internal, format!("step `{}` names no node of the lab", step.id)))
+    }
+
+    /// Shows what a running step waits for.
+    pub(super) fn progress(&self, step: &str, text: impl Into<String>) {
+        self.events.send(Event::Progress { step: step.to_owned(), text: text.into() });
+    }
+
+    /// A deadline inside guests, scaled by how they run.
+    pub fn patience(&self, base: Duration) -> Duration {
+        base * self.accelerator.patience()
+    }
+
+    /// Calls libvirt on a thread that may block.
+    ///
+    /// # Errors
+    /// Those of the call.
+    pub async fn libvirt<T: Send + 'static>(&self, call: impl FnOnce(&Libvirt) -> Result<T> + Send + 'static) -> Result<T> {
+        let uri = self.host()?.libvirt_uri();
+        let call = tokio::task::spawn_blocking(move || call(&Libvirt::open(&uri)?));
+        match tokio::time::timeout(LIBVIRT, call).await {
+            Ok(ended) => ended.or_error(Class::Internal, || "a call to libvirt ended".into())?,
+            Err(_) => Err(Error::new(Class::Infrastructure, format!("libvirt does not answer within {} s", LIBVIRT.as_secs()))
+                .evidence(format!("its log is {}", self.dir.join("libvirt/log/libvirtd.log").display()))
+                .hint("`pgxc-lab destroy` ends it with the lab")),
+        }
+    }
+
+    /// The lab's domains.
+    ///
+    /// # Errors
+    /// When libvirt does not answer.
+    pub async fn domains(&self) -> Result<Vec<SeenDomain>> {
+        let lab = self.lab.name.to_string();
+        self.libvirt(move |libvirt| libvirt.domains(&lab)).await
+    }
+
+    /// A node's domain, if it is defined.
+    ///
+    /// # Errors
+    /// When libvirt does not answer.
+    pub async fn domain(&self, node: &Node) -> Result<Option<SeenDomain>> {
+        Ok(self.domains().await?.into_iter().find(|domain| domain.name == node.name.as_str()))
+    }
+
+    /// Identity of the present run of a guest: changes with every power-on. A reboot from inside keeps it.
+    ///
+    /// # Errors
+    /// When libvirt does not answer.
+    pub async fn run_of(&self, node: &Node) -> Result<String> {
+        let run = self.domain(node).await?.and_then(|domain| domain.run);
+        Ok(run.map(|run| format!("{}/{run}", self.host().map(Private::incarnation).unwrap_or_default())).unwrap_or_default())
+    }
+
+    /// A shell on a node; one connection per node is kept.
+    ///
+    /// # Errors
+    /// When the guest does not let us in.
+    pub async fn shell(&self, node: &Node) -> Result<Arc<Ssh>> {
+        let name = node.name.as_str();
+        if let Some(shell) = self.shells.lock().unwrap_or_else(PoisonError::into_inner).get(name) {
+            return Ok(shell.clone());
+        }
+        let patience = self.patience(TRY);
+        let login = async {
+            let socket = self.host()?.connect((node.address, 22).into(), patience).await;
+            Ssh::login(name, socket.or_error(Class::Guest, || format!("port 22 of `{name}` does not answer"))?, &self.keys).await
+        };
+        let shell = tokio::time::timeout(patience, login)
+            .await
+            .unwrap_or_else(|_| Err(Error::new(Class::Guest, format!("no login on `{name}` within {} s", patience.as_secs()))))?;
+        let shell = Arc::new(shell);
+        self.shells.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), shell.clone());
+        Ok(shell)
+    }
+
+    /// Forgets the connection to a node, because the guest is about to end.
+    pub(super) fn forget_shell(&self, node: &Node) {
+        self.shells.lock().unwrap_or_else(PoisonError::into_inner).remove(node.name.as_str());
+    }
+
+    /// What the components of a node need, in start order.
+    pub fn components(&self, node: &Node) -> Vec<ComponentSetup> {
+        self.lab
+            .components_of(node)
+            .into_iter()
+            .filter(|placed| self.engine.runs(placed.role))
+            .map(|placed| self.engine.component(&self.lab, placed))
+            .collect()
+    }
+
+    /// Every file that the guest of a node must have on its own disk.
+    pub fn guest_files(&self, node: &Node) -> Vec<GuestFile> {
+        let mut files = Debian.files(&self.lab, node);
+        files.extend(self.engine.node_files(&self.lab, node));
+        for component in self.components(node) {
+            files.push(GuestFile::text(format!("/etc/systemd/system/{}", component.unit), component.unit_text));
+            files.push(GuestFile::link(
+                format!("/etc/systemd/system/multi-user.target.wants/{}", component.unit),
+                format!("/etc/systemd/system/{}", component.unit),
+            ));
+        }
+        files
+    }
+
+    /// The script that brings a guest to its declared state.
+    pub fn tune_script(&self, node: &Node) -> String {
+        Debian.tune_script(&self.lab, node, &self.guest_files(node))
+    }
+}
+
+/// A stable text of files, for digests.
+pub(super) fn describe(files: &[GuestFile]) -> String {
+    let mut text = String::new();
+    for file in files {
+        let (kind, content) = match &file.content {
+            Content::Text(content) => ("text", content.as_str()),
+            Content::Link(target) => ("link", target.as_str()),
+            Content::Directory => ("directory", ""),
+        };
+        text.push_str(&format!("{} {:o} {} {kind} {}\n{content}\n", file.path, file.mode, file.owner, content.len()));
+    }
+    text
+}

@@ -1,0 +1,172 @@
+//! What help and manual pages say beyond the options, and the files that are generated from the command line.
+
+use super::{Arguments, FILE_VARIABLE, HOME_VARIABLE};
+use crate::error::Class;
+use clap::{Command, CommandFactory};
+use clap_complete::Shell;
+use clap_mangen::Man;
+use std::io;
+
+pub(super) const EXAMPLES: &str = "\
+EXAMPLES
+  pgxc-lab up                     from nothing to a cluster that answers
+  pgxc-lab status                 what runs where
+  pgxc-lab sql -c 'SELECT * FROM pgxc_node'
+  pgxc-lab destroy                as if nothing had ever been";
+
+pub(super) const UP: &str = "\
+EXAMPLES
+  pgxc-lab up                     the lab of ./lab.yaml
+  pgxc-lab up -F small.yaml       another one; labs run side by side
+  pgxc-lab up --json > run.jsonl  one event a line, for programs
+  PGXC_SOURCE=/src/pgxc-v1.0.2.tar.gz pgxc-lab up
+                                  Postgres-XC from this source package";
+
+pub(super) const DESTROY: &str = "\
+EXAMPLES
+  pgxc-lab destroy                the lab of ./lab.yaml, after a question
+  pgxc-lab destroy --yes          without the question
+  pgxc-lab destroy --lab xc8      without lab.yaml";
+
+pub(super) const STATUS: &str = "\
+EXAMPLES
+  pgxc-lab status                 a row per node
+  pgxc-lab status --watch         the same every two seconds
+  pgxc-lab status --json | jq .   everything that is known";
+
+pub(super) const PLAN: &str = "\
+EXAMPLES
+  pgxc-lab plan                   steps, what they need, which are done
+  pgxc-lab plan --json            the same as data";
+
+pub(super) const DOCTOR: &str = "\
+EXAMPLES
+  pgxc-lab doctor                 what differs from lab.yaml
+  pgxc-lab doctor --apply         and repair it";
+
+pub(super) const VALIDATE: &str = "\
+EXAMPLES
+  pgxc-lab validate               ./lab.yaml
+  pgxc-lab validate -F small.yaml another file";
+
+pub(super) const SSH: &str = "\
+EXAMPLES
+  pgxc-lab ssh db3                a shell
+  pgxc-lab ssh db3 -- df -h /data02
+                                  one command; its exit code is ours";
+
+pub(super) const EXEC: &str = "\
+EXAMPLES
+  pgxc-lab exec -- uptime         on every node
+  pgxc-lab exec --on coordinator -- systemctl is-system-running
+  pgxc-lab exec --on db1,db3 -- date";
+
+pub(super) const SQL: &str = "\
+EXAMPLES
+  pgxc-lab sql -c 'SELECT * FROM pgxc_node'
+  pgxc-lab sql --on db6 -f schema.sql
+  echo 'SELECT 1' | pgxc-lab sql";
+
+pub(super) const LOGS: &str = "\
+EXAMPLES
+  pgxc-lab logs db3               console and what was done there
+  pgxc-lab logs db3 --component datanode --follow";
+
+pub(super) const FORWARD: &str = "\
+EXAMPLES
+  pgxc-lab forward db3:5432       then: psql -h 127.0.0.1 -p 5432
+  pgxc-lab forward db3:5432 15432 at another port of this machine";
+
+pub(super) const IMAGE: &str = "\
+EXAMPLES
+  pgxc-lab image list
+  pgxc-lab image build debian-12
+  pgxc-lab image prune";
+
+pub(super) const COMPLETIONS: &str = "\
+EXAMPLES
+  pgxc-lab completions bash > /etc/bash_completion.d/pgxc-lab
+  pgxc-lab completions zsh > ~/.zfunc/_pgxc-lab";
+
+pub(super) const MAN: &str = "\
+EXAMPLES
+  pgxc-lab man | man -l -         read it
+  pgxc-lab man --out /usr/local/share/man/man1";
+
+/// Variables of the environment and what they do.
+const VARIABLES: [(&str, &str); 5] = [
+    (FILE_VARIABLE, "the lab file, unless --file names one"),
+    (HOME_VARIABLE, "where labs and the cache are kept, unless --home says"),
+    ("PGXC_SOURCE", "Postgres-XC's source package: before lab.yaml's places"),
+    ("NO_COLOR", "no colours"),
+    ("TERM", "`dumb`: plain lines instead of rows"),
+];
+
+/// What `--help` says below the options.
+pub(super) fn long_help() -> String {
+    let mut text = format!("{EXAMPLES}\n\nENVIRONMENT\n");
+    for (name, meaning) in VARIABLES {
+        text.push_str(&format!("  {name:<14} {meaning}\n"));
+    }
+    text.push_str("\nEXIT CODES\n    0  everything ended well\n");
+    for class in Class::ALL {
+        text.push_str(&format!("  {:>3}  {}\n", class.exit_code(), class.meaning()));
+    }
+    text
+}
+
+/// The completion script of a shell.
+pub fn completions(shell: Shell) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "pgxc-lab", &mut script);
+    String::from_utf8_lossy(&script).into_owned()
+}
+
+/// File names and texts of all manual pages: `pgxc-lab.1` first, then one per verb.
+pub fn man_pages() -> Vec<(String, String)> {
+    let mut command = Arguments::command().disable_help_subcommand(true);
+    command.build();
+    let mut pages = Vec::new();
+    collect(&command, &mut pages);
+    pages
+}
+
+fn collect(command: &Command, pages: &mut Vec<(String, String)>) {
+    let man = Man::new(command.clone());
+    let mut roff = Vec::new();
+    page(&man, command, &mut roff).expect("a vector takes every byte");
+    pages.push((man.get_filename(), String::from_utf8_lossy(&roff).into_owned()));
+    for verb in command.get_subcommands().filter(|verb| !verb.is_hide_set()) {
+        collect(verb, pages);
+    }
+}
+
+/// One page. clap_mangen would fill the examples into paragraphs and put them under EXTRA.
+fn page(man: &Man, command: &Command, out: &mut Vec<u8>) -> io::Result<()> {
+    man.render_title(out)?;
+    man.render_name_section(out)?;
+    man.render_synopsis_section(out)?;
+    man.render_description_section(out)?;
+    man.render_options_section(out)?;
+    if command.get_subcommands().any(|verb| !verb.is_hide_set()) {
+        man.render_subcommands_section(out)?;
+    }
+    let long = command.get_after_long_help().or(command.get_after_help());
+    let mut filled = true;
+    for line in long.map(ToString::to_string).unwrap_or_default().lines() {
+        let heading = !line.is_empty() && line.chars().all(|letter| letter.is_ascii_uppercase() || letter == ' ');
+        let escaped = line.replace('\\', "\\e").replace('-', "\\-").replace('\'', "\\(aq");
+        if heading {
+            let end = if filled { "" } else { ".fi\n" };
+            out.extend(format!("{end}.SH \"{line}\"\n.nf\n").bytes());
+            filled = false;
+        } else {
+            // A line that begins with a full stop would be a request.
+            out.extend(format!("\\&{escaped}\n").bytes());
+        }
+    }
+    if !filled {
+        out.extend(b".fi\n");
+    }
+    Ok(())
+}

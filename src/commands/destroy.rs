@@ -1,0 +1,60 @@
+//! `destroy`: removes a lab, then looks for leftovers instead of assuming that there are none.
+
+use crate::{
+    cli::Arguments,
+    context,
+    error::{Class, Error, Result, ResultExt},
+    host::{Lock, end_holder, look_for_leftovers},
+};
+use std::{
+    fs,
+    io::{BufRead, IsTerminal},
+    time::{Duration, Instant},
+};
+
+/// Removes the lab.
+///
+/// # Errors
+/// When something of it stays, with the list.
+pub fn run(arguments: &Arguments) -> Result<u8> {
+    let begun = Instant::now();
+    let home = context::home(arguments)?;
+    let name = context::lab_name(arguments, &home)?;
+    let dir = home.lab(&name);
+    let lock_path = super::up::lock_path(&home, &name);
+    let lock = Lock::take(&lock_path, "the lab", Duration::ZERO)?;
+    if !dir.path().exists() {
+        eprintln!("there is no lab `{name}`; nothing to destroy");
+        drop(lock);
+        let _ = fs::remove_file(&lock_path);
+        return Ok(0);
+    }
+    if !arguments.yes && std::io::stdin().is_terminal() && !confirmed(&name)? {
+        return Err(Error::new(Class::Interrupted, format!("lab `{name}` was not touched")));
+    }
+    // One stroke: with the holder end all guests and daemons, the network and every mount of the lab.
+    end_holder(&dir)?;
+    let leftovers: Vec<_> = look_for_leftovers(&dir).into_iter().filter(|leftover| leftover.kind != "directory").collect();
+    if leftovers.is_empty() {
+        // Only now: a mount below the directory would lead the removal into live data.
+        fs::remove_dir_all(dir.path()).or_error(Class::Leftovers, || format!("cannot remove `{}`", dir.path().display()))?;
+    }
+    let leftovers = if leftovers.is_empty() { look_for_leftovers(&dir) } else { leftovers };
+    if !leftovers.is_empty() {
+        let list: Vec<String> = leftovers.iter().map(|leftover| format!("{}: {}", leftover.kind, leftover.what)).collect();
+        return Err(Error::new(Class::Leftovers, format!("lab `{name}` left something behind"))
+            .evidence(list.join("\n"))
+            .hint("end or remove what the list names, then `pgxc-lab destroy` again"));
+    }
+    drop(lock);
+    let _ = fs::remove_file(&lock_path);
+    eprintln!("lab `{name}` is destroyed; no process, mount, loop device or file of it is left ({:.1} s)", begun.elapsed().as_secs_f64());
+    Ok(0)
+}
+
+fn confirmed(name: &str) -> Result<bool> {
+    eprint!("destroy lab `{name}` with all its data? [y/N] ");
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer).or_error(Class::Host, || "cannot read the answer".into())?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}

@@ -1,0 +1,73 @@
+//! One verb per file.
+
+mod destroy;
+mod doctor;
+mod exec;
+mod forward;
+mod image;
+mod logs;
+mod plan;
+mod sql;
+mod ssh;
+mod status;
+mod up;
+mod validate;
+
+use crate::{
+    cli::{self, Arguments, Verb},
+    config,
+    error::{Class, Result, ResultExt},
+};
+use std::io::Write;
+
+/// Carries out a command line; the exit code of a command that did its work but found something wrong is its own.
+///
+/// # Errors
+/// Those of the verb.
+pub async fn run(arguments: &Arguments) -> Result<u8> {
+    match &arguments.verb {
+        Verb::Up => up::run(arguments).await,
+        Verb::Destroy => destroy::run(arguments),
+        Verb::Status { watch } => status::run(arguments, *watch).await,
+        Verb::Plan => plan::run(arguments).await,
+        Verb::Doctor { apply } => doctor::run(arguments, *apply).await,
+        Verb::Validate => validate::run(arguments),
+        Verb::Ssh { node, command } => ssh::run(arguments, node, command),
+        Verb::Exec { on, command } => exec::run(arguments, on, command).await,
+        Verb::Sql { on, command, script } => sql::run(arguments, on.as_ref(), command.as_deref(), script.as_deref()).await,
+        Verb::Logs { node, follow, component } => logs::run(arguments, node, *follow, *component).await,
+        Verb::Forward { endpoint, local } => forward::run(arguments, endpoint, *local).await,
+        Verb::Image(verb) => image::run(arguments, verb).await,
+        Verb::Completions { shell } => print(&cli::completions(*shell)),
+        Verb::Man { out } => man(out.as_deref()),
+        Verb::Schema => print(&config::schema()),
+        Verb::InternalHost { .. } => unreachable!("main holds the namespaces before it comes here"),
+    }
+}
+
+/// Prints data. A reader that went away, such as `head`, is no failure.
+fn print(text: &str) -> Result<u8> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => Ok(0),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(0),
+        Err(error) => Err(crate::error::Error::caused(Class::Host, "cannot write to stdout", error)),
+    }
+}
+
+/// Prints a value as JSON.
+fn print_json(value: &impl serde::Serialize) -> Result<u8> {
+    let mut text = serde_json::to_string_pretty(value).or_error(Class::Internal, || "cannot write JSON".into())?;
+    text.push('\n');
+    print(&text)
+}
+
+fn man(out: Option<&std::path::Path>) -> Result<u8> {
+    let pages = cli::man_pages();
+    let Some(directory) = out else { return print(&pages.first().map(|(_, page)| page.clone()).unwrap_or_default()) };
+    std::fs::create_dir_all(directory).or_error(Class::Host, || format!("cannot make `{}`", directory.display()))?;
+    for (name, page) in pages {
+        let path = directory.join(name);
+        std::fs::write(&path, page).or_error(Class::Host, || format!("cannot write `{}`", path.display()))?;
+    }
+    Ok(0)
+}

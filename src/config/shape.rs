@@ -1,0 +1,236 @@
+//! The raw shape of lab.yaml: which keys there are. Its comments are the descriptions in lab.schema.json.
+//!
+//! Scalars are texts here, whatever YAML would make of them; `with` names what the schema shows instead.
+
+use super::{
+    defaults, schema,
+    typed::{Entries, Field, OneOrMany, Placed},
+};
+use crate::lab::{Acceleration, Fit, HostKind, Role, Selinux};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// A list of texts.
+pub(super) type Texts = Vec<Placed<String>>;
+
+/// A lab of virtual machines with a distributed PostgreSQL cluster. Only `name` and `nodes` must be there: every
+/// other key has the value of the document "Postgres-XC 1.0.2 install in 8 KVM host environment" by default.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(title = "lab.yaml", extend("required" = ["name", "nodes"]))]
+pub(super) struct LabFile {
+    /// Name of the lab: lower-case letters, digits and inner hyphens.
+    #[schemars(with = "schema::HostName")]
+    pub name: Field<String>,
+    /// Where the lab lives.
+    #[schemars(with = "HostKind", extend("default" = defaults::HOST))]
+    pub host: Field<String>,
+    /// How guests are accelerated.
+    #[schemars(with = "Acceleration", extend("default" = defaults::ACCELERATION))]
+    pub acceleration: Field<String>,
+    /// What happens when the host has less memory than the lab asks for.
+    #[schemars(with = "Fit", extend("default" = defaults::FIT))]
+    pub fit: Field<String>,
+    /// The lab's network.
+    pub network: Field<NetworkFile>,
+    /// Image or images, tried in order: names of folders in images/.
+    #[schemars(extend("default" = defaults::IMAGES))]
+    pub image: Field<OneOrMany>,
+    /// Engine or engines, tried in order.
+    #[schemars(schema_with = "schema::engines", extend("default" = defaults::ENGINES))]
+    pub engine: Field<OneOrMany>,
+    /// Size of each VM; a node may say otherwise.
+    pub vm: Field<VmFile>,
+    /// The host's NFS exports and how guests mount them.
+    pub nfs: Field<NfsFile>,
+    /// How guests are set up.
+    pub guest: Field<GuestFile>,
+    /// The cluster.
+    pub cluster: Field<ClusterFile>,
+    /// The VMs.
+    pub nodes: Field<Vec<Placed<NodeFile>>>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct NetworkFile {
+    /// IPv4 subnet of 8 to 29 bits.
+    #[schemars(extend("default" = defaults::SUBNET))]
+    pub subnet: Field<String>,
+    /// The host's address in it, its first one by default; guests find NFS, NTP, DNS and DHCP there.
+    pub gateway: Field<String>,
+    /// DNS domain of the nodes.
+    #[schemars(extend("default" = defaults::DOMAIN))]
+    pub domain: Field<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct VmFile {
+    /// Virtual CPUs.
+    #[schemars(with = "schema::Cpus", extend("default" = 1))]
+    pub cpus: Field<String>,
+    /// Memory, 256MiB or more.
+    #[schemars(with = "schema::SizeText", extend("default" = defaults::MEMORY))]
+    pub memory: Field<String>,
+    /// Root disk; it takes only the space that is used.
+    #[schemars(with = "schema::SizeText", extend("default" = defaults::DISK))]
+    pub disk: Field<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct NfsFile {
+    /// Size of the sparse filesystem image that holds all exports.
+    #[schemars(with = "schema::SizeText", extend("default" = defaults::NFS_SIZE))]
+    pub size: Field<String>,
+    /// Mount point in every guest; the data directories of all components lie below it.
+    #[schemars(extend("default" = defaults::NFS_MOUNT))]
+    pub mount: Field<String>,
+    /// Mount options.
+    #[schemars(extend("default" = defaults::NFS_OPTIONS))]
+    pub options: Field<Texts>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct GuestFile {
+    /// Operating system user of the cluster.
+    #[schemars(extend("default" = defaults::USER))]
+    pub user: Field<String>,
+    /// Its uid and gid on every guest, from 1 to 60000.
+    #[schemars(with = "schema::Uid", extend("default" = 500))]
+    pub uid: Field<String>,
+    /// Time zone, a name of the tz database.
+    #[schemars(extend("default" = defaults::TIMEZONE))]
+    pub timezone: Field<String>,
+    /// Locale of the system.
+    #[schemars(extend("default" = defaults::LOCALE))]
+    pub locale: Field<String>,
+    /// Kernel parameters, added to the document's; an empty value leaves one out.
+    pub sysctl: Field<Entries>,
+    /// Lines of limits.conf: domain, kind, item, value.
+    pub limits: Field<Texts>,
+    /// Services to be disabled and enabled.
+    pub services: Field<ServicesFile>,
+    /// SELinux, on guests that have it.
+    #[schemars(with = "Selinux", extend("default" = defaults::SELINUX))]
+    pub selinux: Field<String>,
+    /// Firewall in the format of iptables-save; empty: none.
+    pub iptables: Field<String>,
+    /// Extra packages for the image.
+    #[schemars(extend("default" = defaults::PACKAGES))]
+    pub packages: Field<Texts>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ServicesFile {
+    /// To be disabled, where there is such a service.
+    #[schemars(extend("default" = defaults::SERVICES_OFF))]
+    pub off: Field<Texts>,
+    /// To be enabled, where there is such a service.
+    #[schemars(extend("default" = defaults::SERVICES_ON))]
+    pub on: Field<Texts>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ClusterFile {
+    /// Version of Postgres-XC.
+    #[schemars(extend("default" = defaults::VERSION))]
+    pub version: Field<String>,
+    /// Places of its source, tried in order: paths (from the directory of lab.yaml) and http(s) URLs.
+    #[schemars(extend("default" = defaults::SOURCE))]
+    pub source: Field<Texts>,
+    /// Directory in the guests that it is installed to; left out: the link, `_` and the version.
+    pub prefix: Field<String>,
+    /// Symbolic link to it.
+    #[schemars(extend("default" = defaults::LINK))]
+    pub link: Field<String>,
+    /// Options of configure, without --prefix.
+    #[schemars(extend("default" = defaults::CONFIGURE))]
+    pub configure: Field<Texts>,
+    /// Database superuser.
+    #[schemars(extend("default" = defaults::SUPERUSER))]
+    pub superuser: Field<String>,
+    /// Its password; left out: one is made and kept in the lab's state.
+    pub password: Field<String>,
+    /// Encoding of the databases.
+    #[schemars(extend("default" = defaults::ENCODING))]
+    pub encoding: Field<String>,
+    /// Locale of the databases.
+    #[schemars(extend("default" = defaults::CLUSTER_LOCALE))]
+    pub locale: Field<String>,
+    /// Lines of pg_hba.conf after the trust lines of the coordinators.
+    #[schemars(extend("default" = defaults::HBA))]
+    pub hba: Field<Texts>,
+    /// Global transaction manager.
+    pub gtm: Field<ComponentFile>,
+    /// Its standby.
+    pub gtm_standby: Field<ComponentFile>,
+    /// Proxy between the components of a node and the GTM.
+    pub gtm_proxy: Field<ComponentFile>,
+    /// Holds data.
+    pub datanode: Field<ComponentFile>,
+    /// Takes SQL from clients.
+    pub coordinator: Field<CoordinatorFile>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ComponentFile {
+    /// Name of each; `{n}` is its number, `{nn}` with two digits at least.
+    pub name: Field<String>,
+    /// Data directory, below nfs.mount.
+    pub directory: Field<String>,
+    /// TCP port.
+    #[schemars(with = "schema::Port")]
+    pub port: Field<String>,
+    /// Parameters of its configuration file, added to the document's; an empty value leaves one out.
+    pub parameters: Field<Entries>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct CoordinatorFile {
+    /// Name of each; `{n}` is its number, `{nn}` with two digits at least.
+    pub name: Field<String>,
+    /// Data directory, below nfs.mount.
+    pub directory: Field<String>,
+    /// TCP port.
+    #[schemars(with = "schema::Port")]
+    pub port: Field<String>,
+    /// Port of the pooler: the suffix of a unix socket's name.
+    #[schemars(with = "schema::Port")]
+    pub pooler_port: Field<String>,
+    /// Parameters of its configuration file, added to the document's; an empty value leaves one out.
+    pub parameters: Field<Entries>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(extend("required" = ["name", "address"]))]
+pub(super) struct NodeFile {
+    /// Short host name.
+    #[schemars(with = "schema::HostName")]
+    pub name: Field<String>,
+    /// Address inside network.subnet.
+    pub address: Field<String>,
+    /// MAC address; left out: derived from the names of lab and node.
+    pub mac: Field<String>,
+    /// Exported directory; left out: /data03/ and the last number of the address.
+    pub export: Field<String>,
+    /// What runs on it; nothing: a plain VM.
+    #[schemars(with = "Vec<Role>")]
+    pub roles: Field<Texts>,
+    /// Virtual CPUs, instead of vm.cpus.
+    #[schemars(with = "schema::Cpus")]
+    pub cpus: Field<String>,
+    /// Memory, instead of vm.memory.
+    #[schemars(with = "schema::SizeText")]
+    pub memory: Field<String>,
+    /// Root disk, instead of vm.disk.
+    #[schemars(with = "schema::SizeText")]
+    pub disk: Field<String>,
+}

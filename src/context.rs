@@ -1,0 +1,168 @@
+//! What every command starts from: the home, the lab's directory, and the record that the last `up` left.
+
+use crate::{
+    cli::Arguments,
+    config,
+    engine::{self, Engine},
+    error::{Class, Error, Result, ResultExt},
+    fit::{self, Proportion},
+    host::{Home, LabDir, Private},
+    lab::{EngineKind, Lab, Node},
+    remote::Keys,
+    sql::Login,
+};
+use serde::{Deserialize, Serialize};
+use std::{fs, path::PathBuf};
+
+/// What `up` decided, so that other commands know the lab as it runs, also without lab.yaml or after it changed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Record {
+    /// The text of lab.yaml.
+    pub lab_yaml: String,
+    /// Where it lay.
+    pub lab_file: PathBuf,
+    /// Which engine was taken.
+    pub engine: EngineKind,
+    /// What part of the memory the guests got.
+    pub proportion: Proportion,
+    /// Entries of the cache that the lab uses: they are never pruned.
+    pub uses: Vec<String>,
+    /// The accelerator's word.
+    pub accelerator: crate::host::Accelerator,
+}
+
+impl Record {
+    /// The record of a lab, if it has one.
+    ///
+    /// # Errors
+    /// When it cannot be understood.
+    pub fn read(dir: &LabDir) -> Result<Option<Record>> {
+        let path = dir.record();
+        let Ok(text) = fs::read_to_string(&path) else { return Ok(None) };
+        serde_json::from_str(&text).map(Some).or_error(Class::Host, || format!("cannot understand `{}`", path.display()))
+    }
+
+    /// Writes it.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn write(&self, dir: &LabDir) -> Result<()> {
+        let path = dir.record();
+        let cannot = || format!("cannot write `{}`", path.display());
+        let text = serde_json::to_string_pretty(self).or_error(Class::Internal, cannot)?;
+        let new = path.with_extension("new");
+        fs::write(&new, text).and_then(|()| fs::rename(&new, &path)).or_error(Class::Host, cannot)
+    }
+}
+
+/// The lab that lab.yaml or `--lab` names, as it was brought up.
+pub struct Standing {
+    /// The lab, fitted as it runs.
+    pub lab: Lab,
+    /// Its directory.
+    pub dir: LabDir,
+    /// Its record.
+    pub record: Record,
+    /// Its engine.
+    pub engine: Box<dyn Engine>,
+    /// Its namespaces, if they are there.
+    pub host: Option<Private>,
+}
+
+impl Standing {
+    /// Finds it.
+    ///
+    /// # Errors
+    /// When there is no such lab.
+    pub fn find(arguments: &Arguments) -> Result<Standing> {
+        let home = home(arguments)?;
+        let name = lab_name(arguments, &home)?;
+        let dir = home.lab(&name);
+        let none = || Error::new(Class::Host, format!("lab `{name}` is not up")).hint("`pgxc-lab up` makes it");
+        let record = Record::read(&dir)?.ok_or_else(none)?;
+        let lab = config::parse(&record.lab_yaml, &record.lab_file).map_err(config::Problems::into_error)?;
+        let memory = crate::host::capacity::memory()?;
+        let lab = fit::fit(&lab, memory, Some(record.proportion))?.lab;
+        let host = Private::find(&dir);
+        Ok(Standing { engine: engine::of(record.engine), lab, dir, record, host })
+    }
+
+    /// Its namespaces.
+    ///
+    /// # Errors
+    /// When they are gone.
+    pub fn host(&self) -> Result<&Private> {
+        self.host.as_ref().ok_or_else(|| Error::new(Class::Host, format!("lab `{}` is not running", self.lab.name)).hint("`pgxc-lab up` starts it"))
+    }
+
+    /// A node of it.
+    ///
+    /// # Errors
+    /// When it has none of this name.
+    pub fn node(&self, name: &str) -> Result<&Node> {
+        self.lab.node(name).ok_or_else(|| {
+            let names: Vec<&str> = self.lab.nodes.iter().map(|node| node.name.as_str()).collect();
+            Error::new(Class::Usage, format!("lab `{}` has no node `{name}`", self.lab.name)).hint(format!("it has {}", names.join(", ")))
+        })
+    }
+
+    /// Its keys.
+    pub fn keys(&self) -> Keys {
+        Keys::new(&self.dir)
+    }
+
+    /// The superuser of its cluster.
+    ///
+    /// # Errors
+    /// When the password was never made.
+    pub fn login(&self) -> Result<Login> {
+        login(&self.lab, &self.dir)
+    }
+}
+
+/// The home of all labs, as an absolute path: daemons of the lab change directories.
+///
+/// # Errors
+/// When the current directory is gone.
+pub fn home(arguments: &Arguments) -> Result<Home> {
+    let path = arguments.home();
+    std::path::absolute(&path).map(Home::new).or_error(Class::Host, || format!("cannot find `{}`", path.display()))
+}
+
+/// The name of the lab that a command is about: `--lab`, else that of lab.yaml, also of one with mistakes, else the
+/// only lab that there is.
+///
+/// # Errors
+/// When nothing names one.
+pub fn lab_name(arguments: &Arguments, home: &Home) -> Result<String> {
+    if let Some(name) = &arguments.lab {
+        return Ok(name.to_string());
+    }
+    let text = fs::read_to_string(arguments.file()).unwrap_or_default();
+    let named = text.lines().find_map(|line| line.strip_prefix("name:")).map(|name| name.split('#').next().unwrap_or_default().trim().trim_matches(['"', '\'']));
+    if let Some(name) = named.filter(|name| name.parse::<crate::lab::NodeName>().is_ok()) {
+        return Ok(name.to_owned());
+    }
+    match home.labs().as_slice() {
+        [only] => Ok(only.clone()),
+        [] => Err(Error::new(Class::Usage, format!("no lab: `{}` names none, and there is none below `{}`", arguments.file().display(), home.path().display()))
+            .hint("`pgxc-lab up` makes one from lab.yaml")),
+        several => Err(Error::new(Class::Usage, format!("`{}` names no lab, and there are several", arguments.file().display()))
+            .hint(format!("take `--lab NAME` with one of {}", several.join(", ")))),
+    }
+}
+
+/// The superuser's login: the password of lab.yaml, else one that was made at the first `up`.
+///
+/// # Errors
+/// When the password was never made.
+pub fn login(lab: &Lab, dir: &LabDir) -> Result<Login> {
+    let password = match &lab.cluster.password {
+        Some(password) => password.clone(),
+        None => {
+            let path = dir.join("keys/password");
+            fs::read_to_string(&path).or_error(Class::Host, || format!("cannot read `{}`", path.display()))?.trim().to_owned()
+        }
+    };
+    Ok(Login { user: lab.cluster.superuser.to_string(), password, database: "postgres".into() })
+}

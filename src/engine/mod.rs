@@ -1,0 +1,145 @@
+//! What makes the cluster: a pure description of builds, directories, files, units, SQL and proof.
+//!
+//! An engine decides and never acts: the same executor runs both implementations.
+
+mod conf;
+#[cfg(test)]
+pub(crate) mod fixture;
+mod hba;
+mod postgres_fdw;
+mod postgres_xc;
+mod unit;
+
+pub use postgres_fdw::PostgresFdw;
+pub use postgres_xc::{ENGINE_DISK, PostgresXc, node_id};
+pub use unit::GUARD;
+
+use crate::{
+    guest::GuestFile,
+    lab::{EngineKind, Lab, Node, Placed, Role},
+};
+
+/// Describes one kind of cluster.
+pub trait Engine: Send + Sync {
+    /// Which one it is.
+    fn kind(&self) -> EngineKind;
+
+    /// Packages that the guest image must hold for it.
+    fn packages(&self) -> &'static [&'static str];
+
+    /// How its programs are built from source; `None` when packages bring them.
+    fn build(&self, lab: &Lab) -> Option<Build>;
+
+    /// Whether components of this kind run under this engine.
+    fn runs(&self, role: Role) -> bool;
+
+    /// Everything that one component needs on its node.
+    fn component(&self, lab: &Lab, placed: Placed<'_>) -> ComponentSetup;
+
+    /// Files of the node that belong to the engine but to no component, such as `.bash_profile` and links.
+    fn node_files(&self, lab: &Lab, node: &Node) -> Vec<GuestFile>;
+
+    /// What it cannot do, one sentence each; said by `up`. Empty for the real thing.
+    fn lacks(&self) -> &'static [&'static str];
+
+    /// The query that tells what a coordinator knows of the cluster; its rows go to [`Engine::registration`].
+    fn inventory(&self) -> &'static str;
+
+    /// The next statements that bring coordinator `on` from what it knows (`rows` of the inventory) to what it must
+    /// know, to be run one by one, in order, each outside a transaction block. Empty: it knows everything.
+    ///
+    /// One answer may be only a round of several: the caller opens a new session, reads the inventory again and asks
+    /// again until the answer is empty, at most [`REGISTRATION_ROUNDS`] times (Postgres-XC's sessions remember the
+    /// primary node that they saw first, spec 2.9).
+    fn registration(&self, lab: &Lab, on: Placed<'_>, rows: &[Row]) -> Vec<String>;
+
+    /// The short proof at the end of `up`.
+    fn proof(&self, lab: &Lab) -> Proof;
+}
+
+/// How many rounds of [`Engine::registration`] bring statements at most; more of them are a mistake.
+pub const REGISTRATION_ROUNDS: usize = 4;
+
+/// A row of text values, as the simple query protocol gives them.
+pub type Row = Vec<Option<String>>;
+
+/// How an engine's programs are built: once, in a builder root of the guest's system.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Build {
+    /// Packages that the builder root holds in addition to the image's.
+    pub packages: Vec<String>,
+    /// bash script, run as root in the builder root with `SOURCE`, `PREFIX`, `OPTIONS`, `JOBS` and `OUT`
+    /// in its environment; it installs below `OUT` (DESTDIR).
+    pub script: String,
+    /// Installation prefix.
+    pub prefix: String,
+    /// configure options.
+    pub options: Vec<String>,
+}
+
+/// Everything that one component needs on its node.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct ComponentSetup {
+    /// Its data directory in the guest, e.g. `/data02/pgxc_datanode`.
+    pub directory: String,
+    /// POSIX script that fills the (absent) data directory, run once as the cluster's user in a native root that
+    /// looks like the guest. `PASSWORD_FILE` names a file with the superuser's password.
+    pub initialise: String,
+    /// Configuration files, with absolute paths in the guest; written after `initialise` and whenever they differ.
+    pub files: Vec<GuestFile>,
+    /// Name of its systemd unit, e.g. `pgxc-datanode.service`.
+    pub unit: String,
+    /// Text of the unit.
+    pub unit_text: String,
+    /// How to see that it serves.
+    pub ready: Ready,
+}
+
+/// How to see that a component serves.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub enum Ready {
+    /// The GTM protocol answers on this port (never a proxy: a bare connection dead-locks it, spec 2.7).
+    Gtm {
+        /// TCP port on the node.
+        port: u16,
+    },
+    /// This file exists and its unit is active; what proves a proxy end to end is a query on its datanode.
+    File {
+        /// Absolute path in the guest, below the export.
+        path: String,
+    },
+    /// This query, as superuser on this port, gives this one value.
+    Query {
+        /// TCP port on the node.
+        port: u16,
+        /// The query.
+        sql: String,
+        /// Its one value.
+        value: String,
+    },
+}
+
+/// The short proof at the end of `up`: a distributed table made and filled through the first coordinator, counted
+/// per datanode and through the last one.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Proof {
+    /// Statements through the first coordinator, in order; the first ones remove what an earlier proof left.
+    pub fill: Vec<String>,
+    /// Per datanode: its name, the query through the first coordinator, and the count that must come out (`None`
+    /// where the engine's placement is not specified; then only the sum is held).
+    pub counts: Vec<(String, String, Option<u64>)>,
+    /// The query through the last coordinator.
+    pub total: String,
+    /// The number of rows that must come out.
+    pub rows: u64,
+    /// Statements through the first coordinator that remove the table.
+    pub clean: Vec<String>,
+}
+
+/// The engine of this kind.
+pub fn of(kind: EngineKind) -> Box<dyn Engine> {
+    match kind {
+        EngineKind::PostgresXc => Box::new(PostgresXc),
+        EngineKind::PostgresFdw => Box::new(PostgresFdw),
+    }
+}

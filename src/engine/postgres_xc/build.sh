@@ -1,0 +1,290 @@
+#!/bin/bash
+# Builds Postgres-XC 1.0.x (or a package with the same contract) from a source tarball.
+#
+# Runs as root, by chroot, inside a Debian 12 root that has the packages of build-packages.txt:
+#   gcc make bison flex perl libc6-dev zlib1g-dev libreadline-dev libpam0g-dev libxml2-dev
+#   libxslt1-dev libssl-dev libperl-dev tcl-dev
+# Needs no network; /proc and /dev are mounted.
+#
+# Environment: SOURCE   the tarball, as seen inside the root (/source.tar.gz)
+#              PREFIX   installation prefix (/opt/pgxc_1.0.2)
+#              OPTIONS  configure options, separated by blanks
+#              OUT      DESTDIR of the installation (/out)
+#              JOBS     parallel make jobs (2)
+#              WORK     scratch directory, replaced (/tmp/pgxc-build)
+#
+# stdout: one fact a line: "dropped --with-x: reason", "skipped contrib/x: reason", "flags ...",
+#         "version ...", "library ..." (a shared library that guests need), "built PREFIX".
+# Exit:   0 built; 2 wrong use; 3 the tarball is not usable; 4 configure or make failed;
+#         5 something is missing after the installation. Anything but 0 comes with "error:" and "hint:" on stderr.
+set -euo pipefail
+export LC_ALL=C
+unset MAKEFLAGS MAKELEVEL CFLAGS CPPFLAGS LDFLAGS LIBS
+
+fail() { # code, error, hint
+  printf 'error: %s\nhint: %s\n' "$2" "$3" >&2
+  exit "$1"
+}
+
+SOURCE=${SOURCE:-/source.tar.gz}
+PREFIX=${PREFIX:-}
+OPTIONS=${OPTIONS:-}
+OUT=${OUT:-/out}
+JOBS=${JOBS:-2}
+WORK=${WORK:-/tmp/pgxc-build}
+CC=${CC:-gcc}
+
+case $PREFIX in /?*) ;; *) fail 2 "PREFIX is not an absolute path: '$PREFIX'" "set PREFIX, for example /opt/pgxc_1.0.2" ;; esac
+case $OUT in /?*) ;; *) fail 2 "OUT is not an absolute path: '$OUT'" "set OUT, for example /out" ;; esac
+for tool in "$CC" make tar; do
+  command -v "$tool" >/dev/null || fail 2 "$tool is not installed in this root" "install the packages of build-packages.txt"
+done
+
+# --- The tarball -------------------------------------------------------------------------------
+
+if [ ! -f "$SOURCE" ] || [ ! -r "$SOURCE" ]; then
+  fail 3 "source tarball $SOURCE cannot be read" "give the path of the Postgres-XC source tarball"
+fi
+[ -s "$SOURCE" ] || fail 3 "source tarball $SOURCE is empty" "download it again and compare its size"
+
+rm -rf "$WORK"
+mkdir -p "$WORK/probe" "$WORK/bin"
+log=$WORK/build.log
+: >"$log"
+
+if ! tar -tf "$SOURCE" >"$WORK/list" 2>"$WORK/list.err"; then
+  case $(head -c 3 "$SOURCE" | od -An -tx1) in
+    ' 1f 8b '* | ' 42 5a 68' | ' fd 37 7a') packed=1 ;; # gzip, bzip2, xz
+    *) packed='' ;;
+  esac
+  if [ -n "$packed" ] || [ -s "$WORK/list" ]; then
+    fail 3 "source tarball $SOURCE is truncated or damaged" "download it again: it breaks off after $(wc -l <"$WORK/list") entries"
+  fi
+  fail 3 "$SOURCE is not a tar archive" "give the path of the Postgres-XC source tarball (pgxc-v1.0.2.tar.gz)"
+fi
+if grep -Eq '^/|(^|/)\.\.(/|$)' "$WORK/list"; then
+  fail 3 "source tarball $SOURCE has entries outside its own directory" "use the release tarball as published"
+fi
+sed 's|^\(\./\)*||; s|/.*||' "$WORK/list" | awk 'NF && !seen[$0]++' >"$WORK/tops"
+if [ "$(wc -l <"$WORK/tops")" -ne 1 ] || grep -Fxq -e configure -e ./configure "$WORK/list"; then
+  fail 3 "source tarball $SOURCE is not packed as one directory (top entries: $(head -n 3 "$WORK/tops" | paste -sd ' '))" \
+    "pack it so that configure is in one top directory, as in pgxc-v1.0.2/configure"
+fi
+top=$(cat "$WORK/tops")
+if ! grep -Fxq -e "$top/configure" -e "./$top/configure" "$WORK/list"; then
+  fail 3 "source tarball $SOURCE has no $top/configure" "use the source release of Postgres-XC, not a binary package"
+fi
+tar -C "$WORK" --no-same-owner -xf "$SOURCE" 2>>"$log" ||
+  fail 3 "source tarball $SOURCE cannot be unpacked in $WORK" "is there space left? $(tail -n 1 "$log")"
+cd "$WORK/$top"
+[ -x configure ] || chmod +x configure
+
+# --- What this system can do --------------------------------------------------------------------
+
+# compiles [arguments of the compiler] <program: it compiles without errors
+compiles() { "$CC" -x c - -c -o "$WORK/probe/x.o" "$@" >>"$log" 2>&1; }
+# links [arguments after the program] <program
+links() {
+  cat >"$WORK/probe/x.c"
+  "$CC" -o "$WORK/probe/x" "$WORK/probe/x.c" "$@" >>"$log" 2>&1
+}
+has_symbol() { # symbol, libraries: a library exports it (a macro of the same name does not count)
+  local symbol=$1
+  shift
+  printf 'char %s(void);\nint main(void) { return %s(); }\n' "$symbol" "$symbol" | links "$@"
+}
+has_header() { printf '#include <%s>\nint x;\n' "$1" | compiles "${@:2}"; }
+
+tcl_config_dir() {
+  local dir
+  for dir in /usr/lib/tcl8.6 /usr/lib /usr/lib64 "/usr/lib/$("$CC" -dumpmachine)" /usr/lib/*/tcl8.*; do
+    [ -r "$dir/tclConfig.sh" ] && { printf '%s\n' "$dir"; return; }
+  done
+  return 1
+}
+
+# shellcheck disable=SC1091,SC2046,SC2086  # flags come as lists of words
+# why_not --option: prints why the option cannot be had; prints nothing when it can
+why_not() {
+  local flags libs dir
+  case $1 in
+    --with-openssl)
+      if ! has_header openssl/ssl.h; then echo "no OpenSSL headers"
+      elif ! has_symbol SSL_library_init -lssl -lcrypto; then
+        echo "its configure wants the symbol SSL_library_init, which OpenSSL 1.1 and later do not export"
+      fi ;;
+    --with-python)
+      if ! command -v python >/dev/null; then echo "no program named python (it needs Python 2)"
+      elif ! python -c 'import distutils.sysconfig' >>"$log" 2>&1; then echo "python has no distutils"
+      elif ! has_header eval.h "-I$(python -c 'import distutils.sysconfig as s; print(s.get_python_inc())')"; then
+        echo "python has no eval.h (gone since Python 3.11)"
+      fi ;;
+    --with-perl)
+      if ! command -v perl >/dev/null; then echo "no perl"
+      elif ! flags=$(perl -MExtUtils::Embed -e ccopts 2>>"$log") || ! libs=$(perl -MExtUtils::Embed -e ldopts 2>>"$log"); then
+        echo "perl has no ExtUtils::Embed"
+      elif ! printf '#include <EXTERN.h>\n#include <perl.h>\nint main(void) { return perl_alloc() == 0; }\n' |
+        links $flags $libs; then echo "no shared libperl or no headers of it"
+      fi ;;
+    --with-tcl)
+      if ! dir=$(tcl_config_dir); then echo "no tclConfig.sh"
+      elif ! (. "$dir/tclConfig.sh" && printf '#include <tcl.h>\nint main(void) { return Tcl_CreateInterp() == 0; }\n' |
+        links ${TCL_INCLUDE_SPEC:-} ${TCL_LIB_SPEC:-}); then echo "a program with libtcl does not link"
+      fi ;;
+    --with-pam)
+      if ! has_header security/pam_appl.h; then echo "no PAM headers"
+      elif ! has_symbol pam_start -lpam; then echo "no libpam to link with"; fi ;;
+    --with-ldap)
+      if ! has_header ldap.h; then echo "no LDAP headers"
+      elif ! has_symbol ldap_bind -lldap; then echo "no libldap to link with"; fi ;;
+    --with-libxml)
+      if ! command -v xml2-config >/dev/null; then echo "no xml2-config"
+      elif ! has_header libxml/parser.h $(xml2-config --cflags) || ! has_symbol xmlSaveToBuffer $(xml2-config --libs); then
+        echo "a program with libxml2 does not link"
+      fi ;;
+    --with-libxslt)
+      if ! command -v xml2-config >/dev/null; then echo "no libxml2, which it needs"
+      elif ! has_header libxslt/xslt.h $(xml2-config --cflags) || ! has_symbol xsltCleanupGlobals -lxslt $(xml2-config --libs); then
+        echo "a program with libxslt does not link"
+      fi ;;
+  esac
+}
+
+chosen=()
+drop() { # option, reason
+  local option kept=()
+  printf 'dropped %s: %s\n' "$1" "$2"
+  for option in "${chosen[@]}"; do [ "${option%%=*}" = "$1" ] || kept+=("$option"); done
+  chosen=("${kept[@]}")
+}
+
+set -f
+# shellcheck disable=SC2206  # a list of words
+wanted=($OPTIONS)
+set +f
+for option in "${wanted[@]}"; do
+  case $option in
+    --prefix=*) continue ;; # PREFIX decides
+    --*) ;;
+    *) fail 2 "OPTIONS has a word that is no option: '$option'" "write options as --with-x or --with-x=value, separated by blanks" ;;
+  esac
+  reason=$(why_not "${option%%=*}")
+  chosen+=("$option")
+  if [ -n "$reason" ]; then drop "${option%%=*}" "$reason"; fi
+done
+for option in "${chosen[@]}"; do
+  if [ "$option" = --with-tcl ]; then chosen+=("--with-tclconfig=$(tcl_config_dir)"); fi
+done
+has_symbol deflate -lz || { chosen+=(--without-zlib); echo "dropped zlib: no library of that name to link with"; }
+has_symbol readline -lreadline || { chosen+=(--without-readline); echo "dropped readline: no library of that name to link with"; }
+
+# Code of 2013 under a compiler of today: common symbols, inline of the old kind, loops that read behind the
+# declared end of an array. A compiler without such a flag does not need it.
+cflags=-O2
+for flag in -fcommon -fgnu89-inline -fno-aggressive-loop-optimizations; do
+  if printf 'int x;\n' | compiles -Werror "$flag"; then cflags="$cflags $flag"; fi
+done
+# gtm_ctl formats a buffer into itself, which a compiler that fortifies by default turns into a lost argument.
+if printf '#ifdef _FORTIFY_SOURCE\n#error on\n#endif\n' | compiles -O2; then :; else cflags="$cflags -U_FORTIFY_SOURCE"; fi
+printf 'flags %s\n' "$cflags"
+
+# Flex is named by a wrapper, for two reasons: configure compares only the third part of flex's version, so that
+# 2.6.4 seems older than 2.5.31; and since 2.6 a scanner leaves names such as yylex alone when they are macros
+# already, as they are where a scanner is included into a parser of bison's with another prefix. The wrapper
+# forgets such a macro first.
+settings=()
+if flex=$(command -v flex); then
+  version=$("$flex" --version | sed 's/[^0-9.]*//')
+  if [ "$(printf '2.5.31\n%s\n' "$version" | sort -V | head -n 1)" != 2.5.31 ]; then
+    echo "dropped flex: version $version is older than 2.5.31"
+  else
+    cat >"$WORK/bin/flex" <<WRAPPER
+#!/bin/sh
+output=
+for word; do
+  case \$word in
+    -o?*) output=\${word#-o} ;;
+    --outfile=*) output=\${word#--outfile=} ;;
+  esac
+done
+'$flex' "\$@" || exit
+[ -n "\$output" ] && [ -f "\$output" ] || exit 0
+awk '
+  held != "" {
+    if (\$1 == "#define" && \$2 ~ /_ALREADY_DEFINED\$/) print "#undef " name
+    print held; held = ""
+  }
+  \$1 == "#ifdef" && \$2 ~ /^yy[a-z_]+\$/ { held = \$0; name = \$2; next }
+  { print }
+  END { if (held != "") print held }
+' "\$output" >"\$output.tmp" && mv "\$output.tmp" "\$output"
+WRAPPER
+    chmod 755 "$WORK/bin/flex"
+    settings+=("FLEX=$WORK/bin/flex")
+  fi
+elif [ -z "$(find . -name 'scan.c' -path '*parser*' | head -n 1)" ] && [ -n "$(find . -name 'scan.l' | head -n 1)" ]; then
+  fail 3 "source tarball $SOURCE has no generated scanners and this root has no flex" "install flex and bison in the build root"
+fi
+
+# --- Build ---------------------------------------------------------------------------------------
+
+last_error() { # the most telling line of the end of the log
+  { tail -n 200 "$log" | grep -aE '(error|undefined reference|No rule|not found|configure: error)[: ]' | head -n 1; tail -n 1 "$log"; } |
+    head -n 1 | cut -c 1-200
+}
+configure() {
+  printf '\n== configure %s\n' "${chosen[*]}" >>"$log"
+  CC=$CC CFLAGS=$cflags ./configure --prefix="$PREFIX" "${chosen[@]}" "${settings[@]}" >>"$log" 2>&1
+}
+build() { # directory: parallel first; old makefiles may trip over that, so what is left is made one by one
+  make -C "$1" -j "$JOBS" >>"$log" 2>&1 || make -C "$1" >"$WORK/serial.log" 2>&1 || { cat "$WORK/serial.log" >>"$log"; return 1; }
+}
+# The procedural languages are on their own: one that does not compile here is left out, the rest is built.
+configure || fail 4 "configure failed: $(last_error)" "see $log inside the build root"
+until build .; do
+  culprit=
+  for language in perl python tcl; do
+    case " ${chosen[*]} " in *" --with-$language "*) ;; *) continue ;; esac
+    [ -d "src/pl/pl$language" ] || [ "$language" = python ] || continue
+    dir=src/pl/pl$language
+    [ "$language" != python ] || dir=src/pl/plpython
+    if grep -q "Leaving directory.*/$dir'" "$WORK/serial.log" && ! make -C "$dir" >>"$log" 2>&1; then
+      culprit=$language
+      break
+    fi
+  done
+  [ -n "$culprit" ] || fail 4 "make failed: $(last_error)" "see $log inside the build root"
+  drop "--with-$culprit" "it does not compile here: $(last_error)"
+  configure || fail 4 "configure failed: $(last_error)" "see $log inside the build root"
+done
+
+rm -rf "${OUT:?}$PREFIX"
+mkdir -p "$OUT"
+make install DESTDIR="$OUT" >>"$log" 2>&1 || fail 4 "make install failed: $(last_error)" "see $log inside the build root"
+
+for contrib in pgxc_clean pgbench; do
+  if [ ! -d "contrib/$contrib" ]; then
+    echo "skipped contrib/$contrib: not in the tarball"
+  elif ! build "contrib/$contrib" || ! make -C "contrib/$contrib" install DESTDIR="$OUT" >>"$log" 2>&1; then
+    echo "skipped contrib/$contrib: $(last_error)"
+  fi
+done
+
+# --- Is it all there? ------------------------------------------------------------------------------
+
+bin=$OUT$PREFIX/bin
+[ -d "$bin" ] || fail 5 "nothing was installed in $PREFIX/bin" "does the package's make install honour DESTDIR?"
+if grep -qi 'postgres-xc' configure; then
+  for program in initgtm gtm gtm_ctl gtm_proxy initdb postgres pg_ctl psql pg_controldata; do
+    [ -x "$bin/$program" ] || fail 5 "$PREFIX/bin/$program was not installed" "is this the complete Postgres-XC source?"
+    if ! said=$(LD_LIBRARY_PATH=$OUT$PREFIX/lib "$bin/$program" --version 2>&1 </dev/null); then
+      fail 5 "$PREFIX/bin/$program does not run: $(printf '%s' "$said" | head -n 1)" "see $log inside the build root"
+    fi
+    printf 'version %s: %s\n' "$program" "$(printf '%s' "$said" | head -n 1)"
+  done
+fi
+# What the guests must have beside the prefix itself.
+find "$OUT$PREFIX" -type f \( -perm -u+x -o -name '*.so*' \) -print0 |
+  LD_LIBRARY_PATH=$OUT$PREFIX/lib xargs -0 -r -n 1 ldd 2>/dev/null |
+  awk -v out="$OUT" '$2 == "=>" && index($3, "/") == 1 && index($3, out) != 1 {print "library " $1}' | sort -u || true
+printf 'built %s\n' "$PREFIX"

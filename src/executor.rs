@@ -1,0 +1,177 @@
+//! Runs a plan: chains at once as far as their needs and tokens allow, one event per thing that happens.
+
+use crate::{
+    error::{Class, Error, Result},
+    event::{Event, Events, Outcome},
+    journal::{Entry, Journal},
+    plan::{Chain, Heavy, Plan, Step},
+};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+
+/// What a step would do if it ran now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Foresight {
+    /// Nothing: why.
+    Holds(String),
+    /// Something.
+    Changes,
+}
+
+/// What carries steps out. The only bridge from the plan to the world.
+pub trait Apply: Send + Sync + 'static {
+    /// Looks, and touches nothing.
+    fn foresee(&self, step: &Step) -> impl Future<Output = Result<Foresight>> + Send;
+    /// Does it, and gives what it did and the digest of everything that decided it.
+    fn act(&self, step: &Step) -> impl Future<Output = Result<(Outcome, String)>> + Send;
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// Steps that changed something.
+    pub changed: usize,
+    /// Steps that found everything as it must be.
+    pub unchanged: usize,
+    /// The first failure.
+    pub failure: Option<Error>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    Well,
+    Badly,
+}
+
+struct Run<A> {
+    apply: Arc<A>,
+    journal: Arc<Journal>,
+    events: Events,
+    ended: watch::Sender<BTreeMap<String, Ended>>,
+    tally: std::sync::Mutex<Tally>,
+    stop: CancellationToken,
+}
+
+/// Runs the plan to its end. When `stop` is cancelled no further step begins, and running ones end in peace.
+pub async fn run<A: Apply>(plan: Plan, apply: Arc<A>, journal: Arc<Journal>, events: Events, tokens: usize, stop: CancellationToken) -> Tally {
+    let begun = Instant::now();
+    let run = Arc::new(Run {
+        apply,
+        journal,
+        events: events.clone(),
+        ended: watch::Sender::new(BTreeMap::new()),
+        tally: std::sync::Mutex::default(),
+        stop,
+    });
+    let tokens = Arc::new(Semaphore::new(tokens));
+    let mut tasks = JoinSet::new();
+    let mut heavy = Vec::new();
+    for chain in plan.chains {
+        match chain.heavy {
+            Heavy::No => drop(tasks.spawn(run.clone().chain(chain, None))),
+            Heavy::Yes => heavy.push(chain),
+        }
+    }
+    // In the order of the plan: a chain that waits for an earlier one while it holds a token must not starve it.
+    for chain in heavy {
+        if let Some(first) = chain.steps.first() {
+            run.wait_for(&first.needs).await;
+        }
+        let permit = tokens.clone().acquire_owned().await.ok();
+        tasks.spawn(run.clone().chain(chain, permit));
+    }
+    while tasks.join_next().await.is_some() {}
+    let mut tally = run.tally.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+    if run.stop.is_cancelled() && tally.failure.is_none() {
+        tally.failure = Some(Error::new(Class::Interrupted, "interrupted").hint("`pgxc-lab up` goes on where this run ended"));
+    }
+    events.send(Event::End { succeeded: tally.failure.is_none(), changed: tally.changed, unchanged: tally.unchanged, took: begun.elapsed() });
+    tally
+}
+
+impl<A: Apply> Run<A> {
+    async fn chain(self: Arc<Self>, chain: Chain, _permit: Option<OwnedSemaphorePermit>) {
+        let mut broken: Option<String> = None;
+        for step in &chain.steps {
+            let blocked = match &broken {
+                Some(by) => Some(by.clone()),
+                None => self.wait_for(&step.needs).await,
+            };
+            let ended = match blocked {
+                Some(by) => {
+                    self.events.send(Event::Skipped { step: step.id.clone(), because: by.clone() });
+                    broken = Some(by);
+                    Ended::Badly
+                }
+                None if self.stop.is_cancelled() => {
+                    broken = Some("the interruption".into());
+                    Ended::Badly
+                }
+                None => {
+                    let ended = self.step(step).await;
+                    if ended == Ended::Badly {
+                        broken = Some(step.id.clone());
+                    }
+                    ended
+                }
+            };
+            self.ended.send_modify(|map| _ = map.insert(step.id.clone(), ended));
+        }
+    }
+
+    /// Waits until all steps have ended; gives the one that ended badly, if any did.
+    async fn wait_for(&self, needs: &[String]) -> Option<String> {
+        let mut ended = self.ended.subscribe();
+        let map = ended.wait_for(|map| needs.iter().all(|need| map.contains_key(need)) || needs.iter().any(|need| map.get(need) == Some(&Ended::Badly))).await.ok()?;
+        needs.iter().find(|need| map.get(*need) == Some(&Ended::Badly)).cloned()
+    }
+
+    async fn step(&self, step: &Step) -> Ended {
+        let begun = Instant::now();
+        self.events.send(Event::Started { step: step.id.clone(), node: step.node.clone(), title: step.title.to_owned() });
+        let result = match self.apply.foresee(step).await {
+            Ok(Foresight::Holds(why)) => Ok(Outcome::Unchanged(why)),
+            Ok(Foresight::Changes) => self.change(step).await,
+            Err(error) => Err(error),
+        };
+        self.report(step, result, begun.elapsed())
+    }
+
+    /// The intent is on disk before anything changes, so that a crash leaves a step that is known to be half done.
+    async fn change(&self, step: &Step) -> Result<Outcome> {
+        self.journal.write(Entry::Intent { step: step.id.clone() })?;
+        let (outcome, digest) = self.apply.act(step).await?;
+        self.journal.write(Entry::Done { step: step.id.clone(), digest })?;
+        Ok(outcome)
+    }
+
+    fn report(&self, step: &Step, result: Result<Outcome>, took: Duration) -> Ended {
+        let (id, node) = (step.id.clone(), step.node.clone());
+        let mut tally = self.tally.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        match result {
+            Ok(outcome) => {
+                match outcome {
+                    Outcome::Changed(_) => tally.changed += 1,
+                    Outcome::Unchanged(_) => tally.unchanged += 1,
+                }
+                self.events.send(Event::Finished { step: id, node, outcome, took });
+                Ended::Well
+            }
+            Err(error) => {
+                // The journal may be what failed; the event tells in any case.
+                let _ = self.journal.write(Entry::Failed { step: id.clone(), error: error.message().to_owned() });
+                tally.failure.get_or_insert_with(|| error.clone());
+                self.events.send(Event::Failed { step: id, node, error, took });
+                Ended::Badly
+            }
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Debian 12 guests.
+
+use super::{GuestFile, GuestSystem, tune};
+use crate::lab::{Lab, Node};
+
+/// Debian with systemd, chrony, iptables and nfs-common, as `images/debian-12` makes it.
+pub struct Debian;
+
+const MARK: &str = "# Written by pgxc-lab from lab.yaml.\n";
+
+impl GuestSystem for Debian {
+    fn files(&self, lab: &Lab, node: &Node) -> Vec<GuestFile> {
+        let guest = &lab.guest;
+        let sysctl: String = guest.sysctl.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
+        let limits: String = guest
+            .limits
+            .iter()
+            .map(|limit| format!("{} {} {} {}\n", limit.domain, limit.kind, limit.item, limit.value))
+            .collect();
+        let mut files = vec![
+            GuestFile::text("/etc/hostname", format!("{}\n", node.name)),
+            GuestFile::text("/etc/hosts", hosts(lab)),
+            // `-`: a key that this kernel lacks is no error of the boot (spec 1.7); the tune script reports it.
+            GuestFile::text(
+                tune::SYSCTL_FILE,
+                format!("{MARK}{}", sysctl.lines().map(|line| format!("-{line}\n")).collect::<String>()),
+            ),
+            GuestFile::text(tune::LIMITS_FILE, format!("{MARK}{limits}")),
+            GuestFile::text(tune::CHRONY_FILE, chrony(lab)),
+            GuestFile::link("/etc/localtime", format!("/usr/share/zoneinfo/{}", guest.timezone)),
+            GuestFile::text("/etc/timezone", format!("{}\n", guest.timezone)),
+            GuestFile::text("/etc/default/locale", format!("LANG={}\n", guest.locale)),
+            GuestFile::text("/etc/fstab", fstab(lab, node)),
+            GuestFile::directory(&lab.nfs.mount, 0o755),
+        ];
+        if !guest.iptables.trim().is_empty() {
+            files.push(GuestFile::text(tune::RULES_FILE, format!("{}\n", guest.iptables.trim_end())));
+        }
+        files
+    }
+
+    fn tune_script(&self, lab: &Lab, _: &Node, files: &[GuestFile]) -> String {
+        tune::script(lab, files)
+    }
+}
+
+/// The document's form: the own name is not on 127.0.0.1, so that a node means the same address everywhere.
+fn hosts(lab: &Lab) -> String {
+    let mut text = format!("{MARK}127.0.0.1 localhost.localdomain localhost\n");
+    for node in &lab.nodes {
+        text.push_str(&format!("{} {}.{} {}\n", node.address, node.name, lab.network.domain, node.name));
+    }
+    text.push_str(&format!("{} lab-gateway\n", lab.network.gateway));
+    text
+}
+
+/// The lab's gateway serves time. A guest that comes back from memory is far behind: stepping is always allowed.
+fn chrony(lab: &Lab) -> String {
+    format!(
+        "{MARK}server {} iburst minpoll 4 maxpoll 6\nmakestep 1 -1\ndriftfile /var/lib/chrony/drift\nrtcsync\ncmdport 323\n",
+        lab.network.gateway
+    )
+}
+
+/// The export survives a reboot (spec 1.14.18). `nofail`: a guest without its export still boots and can be looked at,
+/// while the units of the cluster require the mount.
+fn fstab(lab: &Lab, node: &Node) -> String {
+    let mut options = lab.nfs.options.clone();
+    for option in ["_netdev", "nofail", "x-systemd.mount-timeout=600"] {
+        if !options.iter().any(|known| known == option) {
+            options.push(option.to_owned());
+        }
+    }
+    format!(
+        "{MARK}LABEL=pgxc-root / ext4 defaults,noatime 0 1\n{}:{} {} nfs {} 0 0\n",
+        lab.network.gateway,
+        node.export,
+        lab.nfs.mount,
+        options.join(",")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{engine::fixture::document, guest::Content};
+
+    fn text(path: &str) -> String {
+        let lab = document();
+        let file = Debian.files(&lab, &lab.nodes[3]).into_iter().find(|file| file.path == path).unwrap();
+        match file.content {
+            Content::Text(text) => text,
+            Content::Link(target) => target,
+            Content::Directory => String::new(),
+        }
+    }
+
+    #[test]
+    fn files_of_a_node() {
+        for (path, line) in [
+            ("/etc/hostname", "db-192-168-122-174"),
+            ("/etc/hosts", "192.168.122.178 db-192-168-122-178.sky-mobi.com db-192-168-122-178"),
+            ("/etc/hosts", "192.168.122.1 lab-gateway"),
+            ("/etc/sysctl.d/60-pgxc-lab.conf", "-kernel.sem = 50100 64128000 50100 1280"),
+            ("/etc/security/limits.d/60-pgxc-lab.conf", "* hard memlock 50000000"),
+            ("/etc/chrony/chrony.conf", "server 192.168.122.1 iburst minpoll 4 maxpoll 6"),
+            ("/etc/localtime", "/usr/share/zoneinfo/Asia/Shanghai"),
+            ("/etc/default/locale", "LANG=en_US.UTF-8"),
+            ("/etc/fstab", "192.168.122.1:/data03/174 /data02 nfs tcp,_netdev,nofail,x-systemd.mount-timeout=600 0 0"),
+            ("/etc/iptables/rules.v4", "-A FORWARD -j RH-Firewall-1-INPUT "),
+        ] {
+            assert!(text(path).lines().any(|known| known == line), "{path}: {line} is missing in\n{}", text(path));
+        }
+    }
+
+    #[test]
+    fn no_rules_no_file() {
+        let mut lab = document();
+        lab.guest.iptables.clear();
+        assert!(Debian.files(&lab, &lab.nodes[0]).iter().all(|file| file.path != "/etc/iptables/rules.v4"));
+    }
+}

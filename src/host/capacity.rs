@@ -1,0 +1,57 @@
+//! What the host has: memory and disk space.
+
+use crate::{
+    error::{Class, Error, Result, ResultExt},
+    lab::Size,
+};
+use std::path::Path;
+
+/// Memory of the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// All of it.
+    pub total: Size,
+    /// What can be used without swapping.
+    pub available: Size,
+}
+
+/// Reads /proc/meminfo.
+///
+/// # Errors
+/// When the kernel does not tell.
+pub fn memory() -> Result<Memory> {
+    let text = std::fs::read_to_string("/proc/meminfo").or_error(Class::Host, || "cannot read /proc/meminfo".into())?;
+    parse_memory(&text).ok_or_else(|| Error::new(Class::Host, "/proc/meminfo tells no MemTotal or MemAvailable"))
+}
+
+fn parse_memory(text: &str) -> Option<Memory> {
+    let field = |name: &str| -> Option<Size> {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+        line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| Size::bytes(kib << 10))
+    };
+    Some(Memory { total: field("MemTotal")?, available: field("MemAvailable")? })
+}
+
+/// Free space of the filesystem that holds `path` or its nearest existing parent.
+///
+/// # Errors
+/// When the filesystem does not tell.
+pub fn free_space(path: &Path) -> Result<Size> {
+    let existing = path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    let stat = nix::sys::statvfs::statvfs(existing).or_error(Class::Host, || format!("cannot ask for the free space of `{}`", existing.display()))?;
+    Ok(Size::bytes(stat.blocks_available() * stat.fragment_size()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_meminfo() {
+        let text = "MemTotal:       24676368 kB\nMemFree:        1 kB\nMemAvailable:   23000000 kB\n";
+        let memory = parse_memory(text).expect("both fields are there");
+        assert_eq!(memory.total.as_kib(), 24_676_368);
+        assert_eq!(memory.available.as_kib(), 23_000_000);
+        assert_eq!(parse_memory("MemTotal: 1 kB\n"), None);
+    }
+}

@@ -1,0 +1,93 @@
+//! The filesystem image that holds one export per node.
+//!
+//! An image and not loose directories: a file handle names an inode, so only restoring the filesystem itself keeps
+//! the files that a guest has open good (a copied tree gives new inodes, and ESTALE).
+
+use super::{paths::LabDir, private::Private};
+use crate::{
+    error::{Class, Error, Result, ResultExt},
+    event::Outcome,
+    lab::Lab,
+};
+use std::path::PathBuf;
+
+/// Name of the file that proves that an export is mounted: nothing starts without it, so that a guest whose mount
+/// failed never initialises a database on its root disk.
+pub const GUARD: &str = ".pgxc-lab-guard";
+
+/// The exports of a lab, seen from outside.
+#[derive(Clone, Debug)]
+pub struct Exports {
+    lab: LabDir,
+    host: Private,
+}
+
+impl Exports {
+    /// Those of this lab.
+    pub fn new(lab: &LabDir, host: &Private) -> Exports {
+        Exports { lab: lab.clone(), host: host.clone() }
+    }
+
+    /// The directory of a node's export, inside the lab's mount namespace.
+    pub fn directory(&self, node: &str) -> PathBuf {
+        self.lab.exports().join(node)
+    }
+
+    /// The same, reachable from outside.
+    pub fn outside(&self, node: &str) -> PathBuf {
+        self.host.inside(&self.directory(node))
+    }
+
+    /// Whether the image is mounted and every node has its export.
+    pub fn holds(&self, lab: &Lab) -> bool {
+        lab.nodes.iter().all(|node| self.outside(node.name.as_str()).join(GUARD).exists())
+    }
+
+    /// Makes and mounts the image, with a directory and a guard file for every node.
+    ///
+    /// # Errors
+    /// When the image cannot be made or mounted.
+    pub async fn ensure(&self, lab: &Lab) -> Result<Outcome> {
+        let image = self.lab.exports_image();
+        let made = !image.exists();
+        if made {
+            let new = image.with_extension("new");
+            let _ = std::fs::remove_file(&new);
+            let file = std::fs::File::create(&new).or_error(Class::Host, || format!("cannot make `{}`", new.display()))?;
+            file.set_len(lab.nfs.size.as_bytes()).or_error(Class::Host, || format!("cannot size `{}`", new.display()))?;
+            let mut format = tokio::process::Command::new("mkfs.ext4");
+            // Lazy initialisation keeps a 64 GiB image sparse; no reserved blocks, since root writes it anyway.
+            format.args(["-q", "-F", "-m", "0", "-L", "pgxc-exports", "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard"]).arg(&new);
+            super::private::run(format, "format the exports' filesystem image", Class::Host).await?;
+            std::fs::rename(&new, &image).or_error(Class::Host, || format!("cannot name `{}`", image.display()))?;
+        }
+        let mounted = self.host.inside(&self.lab.exports()).join(".mounted").exists();
+        let mut script = String::new();
+        if !mounted {
+            let (image, exports) = (image.display(), self.lab.exports());
+            let exports = exports.display();
+            script.push_str(&format!("mkdir -p '{exports}'\nmount -o loop,noatime '{image}' '{exports}'\ntouch '{exports}/.mounted'\n"));
+        }
+        let missing: Vec<PathBuf> = lab
+            .nodes
+            .iter()
+            .filter(|node| !mounted || !self.outside(node.name.as_str()).join(GUARD).exists())
+            .map(|node| self.directory(node.name.as_str()))
+            .collect();
+        for directory in &missing {
+            let directory = directory.display();
+            script.push_str(&format!("mkdir -p '{directory}'\nchmod 755 '{directory}'\necho 'this export is mounted' > '{directory}/{GUARD}'\n"));
+        }
+        self.host.script("mount the exports", Class::Host, &script).await.map_err(|error| self.explain(error))?;
+        Ok(Outcome::Changed(format!(
+            "{} the exports' filesystem image ({}), {} exports",
+            if made { "made" } else { "mounted" },
+            lab.nfs.size,
+            lab.nodes.len()
+        )))
+    }
+
+    fn explain(&self, error: Error) -> Error {
+        error.hint("the exports need a free loop device and an ext4 kernel driver: `losetup --find` tells; a damaged image can be checked with `e2fsck`")
+    }
+}

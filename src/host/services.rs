@@ -1,0 +1,223 @@
+//! The daemons of the lab's gateway: libvirt, the NFS server and the time server. All of them run inside the lab's
+//! namespaces only, and end with them.
+
+use super::{
+    paths::LabDir,
+    private::{Private, last_lines},
+};
+use crate::{
+    error::{Class, Error, Result, ResultExt},
+    event::Outcome,
+    lab::Lab,
+};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+/// NFS over TCP.
+const NFS_PORT: u16 = 2049;
+/// How long a daemon may take to serve; all of them take well under a second on an idle host.
+const SERVES: Duration = Duration::from_secs(60);
+
+/// A daemon of the gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Service {
+    /// libvirtd and virtlogd.
+    Libvirt,
+    /// nfs-ganesha and rpcbind.
+    Nfs,
+    /// chronyd.
+    Time,
+}
+
+/// The daemons of one lab.
+#[derive(Clone, Debug)]
+pub struct Services {
+    lab: LabDir,
+    host: Private,
+}
+
+/// Whether a file holds exactly this text.
+fn is(path: &Path, text: &str) -> bool {
+    fs::read_to_string(path).is_ok_and(|old| old == text)
+}
+
+/// Writes a file of ours unless it is as it must be. Tells whether it was written.
+fn write_if_different(path: &Path, text: &str) -> Result<bool> {
+    if is(path, text) {
+        return Ok(false);
+    }
+    let cannot = || format!("cannot write `{}`", path.display());
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).or_error(Class::Host, cannot)?;
+    }
+    fs::write(path, text).or_error(Class::Host, cannot)?;
+    Ok(true)
+}
+
+impl Services {
+    /// Those of this lab.
+    pub fn new(lab: &LabDir, host: &Private) -> Services {
+        Services { lab: lab.clone(), host: host.clone() }
+    }
+
+    /// Whether libvirtd runs; gives the fact.
+    ///
+    /// # Errors
+    /// When nothing can be run in the lab.
+    pub async fn libvirt_holds(&self) -> Result<Option<String>> {
+        let holds = self.lab.libvirt_socket().exists() && self.runs("libvirtd").await? && self.runs("virtlogd").await?;
+        Ok(holds.then(|| "libvirtd and virtlogd run".to_owned()))
+    }
+
+    /// Whether the NFS server runs with the exports of this lab; gives the fact.
+    ///
+    /// # Errors
+    /// When nothing can be run in the lab.
+    pub async fn nfs_holds(&self, lab: &Lab) -> Result<Option<String>> {
+        let holds = is(&self.lab.join("ganesha.conf"), &ganesha_conf(lab, &self.lab)) && self.runs("ganesha.nfsd").await?;
+        Ok(holds.then(|| format!("the NFS server serves {} exports", lab.nodes.len())))
+    }
+
+    /// Whether the time server runs for this lab; gives the fact.
+    ///
+    /// # Errors
+    /// When nothing can be run in the lab.
+    pub async fn time_holds(&self, lab: &Lab) -> Result<Option<String>> {
+        let holds = is(&self.lab.join("chrony.conf"), &chrony_conf(lab)) && self.runs("chronyd").await?;
+        Ok(holds.then(|| "the time server runs".to_owned()))
+    }
+
+    /// Starts libvirtd and virtlogd.
+    ///
+    /// # Errors
+    /// When libvirt's socket does not appear.
+    pub async fn libvirt(&self) -> Result<Outcome> {
+        let socket = self.lab.libvirt_socket();
+        // sun_path holds 108 bytes; libvirt's own error for a longer one does not say so.
+        const LONGEST_SOCKET: usize = 107;
+        if socket.as_os_str().len() > LONGEST_SOCKET {
+            return Err(Error::new(Class::Host, format!("`{}` is too long for a socket's name", socket.display()))
+                .hint("take a shorter `--home` or lab name"));
+        }
+        let etc = self.lab.join("libvirt/etc");
+        write_if_different(&etc.join("qemu.conf"), QEMU_CONF)?;
+        write_if_different(&etc.join("libvirtd.conf"), LIBVIRTD_CONF)?;
+        write_if_different(&etc.join("virtlogd.conf"), "max_clients = 1024\n")?;
+        self.host.script("start libvirt", Class::Infrastructure, START_LIBVIRT).await.map_err(|e| self.with_log(e, "libvirt/log/libvirtd.log"))?;
+        self.wait("libvirt's socket", "libvirt/log/libvirtd.log", || async { socket.exists() }).await?;
+        Ok(Outcome::Changed("started libvirtd and virtlogd".into()))
+    }
+
+    /// Starts the NFS server, with one export per node that only this node's address may mount.
+    ///
+    /// # Errors
+    /// When it does not serve.
+    pub async fn nfs(&self, lab: &Lab) -> Result<Outcome> {
+        let changed = write_if_different(&self.lab.join("ganesha.conf"), &ganesha_conf(lab, &self.lab))?;
+        if changed && self.runs("ganesha.nfsd").await? {
+            // Exports are read again on SIGHUP; open files and mounts of others are not disturbed.
+            self.host.script("reload the NFS server", Class::Infrastructure, "pkill -HUP -x ganesha.nfsd").await?;
+            return Ok(Outcome::Changed("reloaded the NFS server's exports".into()));
+        }
+        let script = format!(
+            "mkdir -p /run/rpcbind /run/ganesha /var/lib/nfs/ganesha\n\
+             pgrep -x rpcbind >/dev/null || rpcbind -w </dev/null >/dev/null 2>&1\n\
+             ganesha.nfsd -f '{0}/ganesha.conf' -L '{0}/logs/ganesha.log' -p /run/ganesha/ganesha.pid -N NIV_EVENT </dev/null >'{0}/logs/ganesha.start' 2>&1\n",
+            self.lab.path().display()
+        );
+        self.host.script("start the NFS server", Class::Infrastructure, &script).await.map_err(|e| self.with_log(e, "logs/ganesha.log"))?;
+        let address = SocketAddr::from((lab.network.gateway, NFS_PORT));
+        self.wait("the NFS server", "logs/ganesha.log", || async { self.host.connect(address, Duration::from_secs(1)).await.is_ok() }).await?;
+        Ok(Outcome::Changed(format!("started the NFS server with {} exports", lab.nodes.len())))
+    }
+
+    /// Starts the time server.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub async fn time(&self, lab: &Lab) -> Result<Outcome> {
+        write_if_different(&self.lab.join("chrony.conf"), &chrony_conf(lab))?;
+        let script = format!(
+            "pkill -x chronyd || true\nuntil ! pgrep -x chronyd >/dev/null; do sleep 0.05; done\nrm -f /run/chronyd-lab.pid\n\
+             chronyd -x -u root -f '{0}/chrony.conf' </dev/null >'{0}/logs/chronyd.log' 2>&1\n",
+            self.lab.path().display()
+        );
+        self.host.script("start the time server", Class::Infrastructure, &script).await.map_err(|e| self.with_log(e, "logs/chronyd.log"))?;
+        self.wait("the time server", "logs/chronyd.log", || async { self.runs("chronyd").await.unwrap_or(false) }).await?;
+        Ok(Outcome::Changed("started the time server".into()))
+    }
+
+    async fn runs(&self, program: &str) -> Result<bool> {
+        let mut command = self.host.command("pgrep");
+        command.args(["-x", program]).stdout(std::process::Stdio::null());
+        let status = command.status().await.or_error(Class::Host, || "cannot run `pgrep` in the lab".into())?;
+        Ok(status.success())
+    }
+
+    async fn wait<F: Future<Output = bool>>(&self, what: &str, log: &str, serves: impl Fn() -> F) -> Result<()> {
+        let deadline = Instant::now() + SERVES;
+        while !serves().await {
+            if Instant::now() > deadline {
+                return Err(self.with_log(Error::new(Class::Infrastructure, format!("{what} does not answer within {} s", SERVES.as_secs())), log));
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+
+    fn with_log(&self, error: Error, log: &str) -> Error {
+        let path = self.lab.join(log);
+        match fs::read_to_string(&path) {
+            Ok(text) => error.evidence(format!("{}:\n{}", path.display(), last_lines(&text, 10))),
+            Err(_) => error,
+        }
+    }
+}
+
+/// qemu runs as root inside the lab's namespaces, where it sees only the lab; files keep their owners, no cgroups
+/// are made on the host.
+const QEMU_CONF: &str = "user = \"root\"\ngroup = \"root\"\ndynamic_ownership = 0\nremember_owner = 0\nsecurity_driver = \"none\"\n\
+     namespaces = []\ncgroup_controllers = []\nstdio_handler = \"logd\"\nmax_queued = 0\n";
+
+const LIBVIRTD_CONF: &str = "unix_sock_dir = \"/run/libvirt\"\nunix_sock_rw_perms = \"0700\"\nauth_unix_rw = \"none\"\nauth_unix_ro = \"none\"\n\
+     max_clients = 200\nmax_workers = 32\nlog_outputs = \"3:file:/var/log/libvirt/libvirtd.log\"\naudit_level = 0\n";
+
+const START_LIBVIRT: &str = "mkdir -p /run/libvirt /var/lib/libvirt/qemu /var/log/libvirt/qemu /var/cache/libvirt /etc/libvirt/qemu/networks\n\
+     pgrep -x virtlogd >/dev/null || { rm -f /run/virtlogd.pid; virtlogd -d -f /etc/libvirt/virtlogd.conf -p /run/virtlogd.pid </dev/null >/dev/null 2>&1; }\n\
+     pgrep -x libvirtd >/dev/null || { rm -f /run/libvirtd.pid; libvirtd -d -f /etc/libvirt/libvirtd.conf -p /run/libvirtd.pid </dev/null >/dev/null 2>&1; }\n";
+
+/// The configuration of chronyd: it tells the guests the host's time, and never sets the host's clock (-x).
+fn chrony_conf(lab: &Lab) -> String {
+    format!(
+        "local stratum 8\nallow {}\nbindaddress {}\nport 123\ncmdport 0\nbindcmdaddress /\npidfile /run/chronyd-lab.pid\n",
+        lab.network.subnet, lab.network.gateway
+    )
+}
+
+/// The configuration of nfs-ganesha.
+///
+/// The document's export options are rw, no_root_squash, sync; here each export is open to its own node only.
+fn ganesha_conf(lab: &Lab, dir: &LabDir) -> String {
+    let mut text = format!(
+        "NFS_CORE_PARAM {{\n  Protocols = 3, 4;\n  Bind_addr = {};\n  NFS_Port = {NFS_PORT};\n  mount_path_pseudo = true;\n  Enable_NLM = false;\n  Enable_RQUOTA = false;\n}}\n\
+         NFSv4 {{\n  RecoveryBackend = fs;\n  Grace_Period = 5;\n  Lease_Lifetime = 5;\n  Only_Numeric_Owners = true;\n}}\n\
+         LOG {{ Default_Log_Level = EVENT; }}\n",
+        lab.network.gateway
+    );
+    for (index, node) in lab.nodes.iter().enumerate() {
+        let id = index + 1;
+        text.push_str(&format!(
+            "EXPORT {{\n  Export_Id = {id};\n  Filesystem_Id = {id}.{id};\n  Path = \"{}\";\n  Pseudo = \"{}\";\n  Access_Type = NONE;\n  Protocols = 3, 4;\n  Transports = TCP;\n  SecType = sys;\n  \
+             CLIENT {{ Clients = {}; Access_Type = RW; Squash = No_Root_Squash; }}\n  FSAL {{ Name = VFS; }}\n}}\n",
+            dir.exports().join(node.name.as_str()).display(),
+            node.export,
+            node.address
+        ));
+    }
+    text
+}

@@ -1,0 +1,160 @@
+//! Domain and network definitions, rendered as libvirt's XML.
+
+use crate::lab::{Mac, Subnet};
+use askama::Template;
+use sha2::{Digest, Sha256};
+use std::net::Ipv4Addr;
+
+/// A domain as we define it.
+#[derive(Clone, Debug, Template)]
+#[template(path = "domain.xml")]
+pub struct DomainDefinition {
+    /// libvirt's domain type: `kvm`, `qemu` or, in tests, `test`.
+    pub kind: &'static str,
+    /// Name of the domain and of the node.
+    pub name: String,
+    /// UUID, derived from lab and node: see [`uuid_of`].
+    pub uuid: String,
+    /// Name of the lab that owns it.
+    pub lab: String,
+    /// Digest of everything else here, set by [`DomainDefinition::sealed`]; tells a changed definition.
+    pub digest: String,
+    /// Memory in KiB.
+    pub memory_kib: u64,
+    /// Virtual CPUs.
+    pub cpus: u32,
+    /// Machine type, e.g. `q35`.
+    pub machine: &'static str,
+    /// Direct kernel boot.
+    pub boot: Option<Boot>,
+    /// Named CPU model; otherwise `cpu_mode` counts.
+    pub cpu: Option<String>,
+    /// libvirt's CPU mode, e.g. `maximum` or `host-passthrough`.
+    pub cpu_mode: &'static str,
+    /// Disks in the order of their targets.
+    pub disks: Vec<Disk>,
+    /// MAC address of its one card.
+    pub mac: Mac,
+    /// libvirt network of the card.
+    pub network: String,
+    /// File that gets the serial console.
+    pub console: String,
+}
+
+/// Direct kernel boot.
+#[derive(Clone, Debug)]
+pub struct Boot {
+    /// Kernel file on the host.
+    pub kernel: String,
+    /// Initial RAM disk on the host.
+    pub initrd: String,
+    /// Kernel command line.
+    pub cmdline: String,
+}
+
+/// One disk of a domain.
+#[derive(Clone, Debug)]
+pub struct Disk {
+    /// File on the host.
+    pub file: String,
+    /// `qcow2` or `raw`.
+    pub format: &'static str,
+    /// qemu's cache mode.
+    pub cache: &'static str,
+    /// The read-only file below an overlay.
+    pub backing: Option<String>,
+    /// Target, e.g. `vda`.
+    pub target: &'static str,
+    /// Serial number: the guest finds the disk by it.
+    pub serial: &'static str,
+    /// Whether guests may only read it.
+    pub readonly: bool,
+    /// Whether several guests have it.
+    pub shared: bool,
+}
+
+/// The lab's network.
+#[derive(Clone, Debug, Template)]
+#[template(path = "network.xml")]
+pub struct NetworkDefinition {
+    /// Name in libvirt.
+    pub name: String,
+    /// UUID, derived from the lab.
+    pub uuid: String,
+    /// Bridge interface.
+    pub bridge: String,
+    /// DNS domain.
+    pub domain: String,
+    /// The host's address.
+    pub gateway: Ipv4Addr,
+    /// Mask of the subnet.
+    pub netmask: Ipv4Addr,
+    /// One reservation per node; there is no range: an unknown guest gets no address.
+    pub hosts: Vec<Reservation>,
+}
+
+/// A DHCP reservation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reservation {
+    /// MAC address.
+    pub mac: Mac,
+    /// Host name.
+    pub name: String,
+    /// Address.
+    pub address: Ipv4Addr,
+}
+
+/// A UUID that is the same every time for the same words (version 8: our own hash).
+pub fn uuid_of(words: &[&str]) -> String {
+    let digest = Sha256::digest(words.join("/"));
+    let hex: String = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{}-{}-8{}-8{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..32])
+}
+
+impl DomainDefinition {
+    /// The XML, with the digest of its own content as the owner's tag.
+    ///
+    /// # Errors
+    /// None that the template itself could cause; askama's type asks for it.
+    pub fn sealed(mut self) -> Result<(String, String), askama::Error> {
+        self.digest = String::new();
+        let digest = crate::digest::of_text(&self.render()?);
+        self.digest.clone_from(&digest);
+        Ok((self.render()?, digest))
+    }
+}
+
+impl NetworkDefinition {
+    /// The network of a lab. The bridge is named as in libvirt's default network: the lab has its own namespace.
+    pub fn new(lab: &str, subnet: Subnet, gateway: Ipv4Addr, domain: &str, hosts: Vec<Reservation>) -> NetworkDefinition {
+        NetworkDefinition {
+            name: "default".into(),
+            uuid: uuid_of(&[lab, "network"]),
+            bridge: "virbr0".into(),
+            domain: domain.into(),
+            gateway,
+            netmask: subnet.netmask(),
+            hosts,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uuids_are_stable_and_distinct() {
+        assert_eq!(uuid_of(&["pgxc", "db1"]), uuid_of(&["pgxc", "db1"]));
+        assert_ne!(uuid_of(&["pgxc", "db1"]), uuid_of(&["pgxc", "db2"]));
+        assert_eq!(uuid_of(&["pgxc"]).len(), 36);
+    }
+
+    #[test]
+    fn text_is_escaped() {
+        let hosts = vec![Reservation { mac: Mac::derived("a", "b"), name: "<&\"".into(), address: Ipv4Addr::LOCALHOST }];
+        let subnet = "192.168.122.0/24".parse().expect("a subnet");
+        let xml = NetworkDefinition::new("a", subnet, Ipv4Addr::LOCALHOST, "x", hosts).render().expect("it renders");
+        assert!(xml.contains("name=\"&#60;&#38;&#34;\""), "{xml}");
+    }
+}

@@ -1,0 +1,286 @@
+//! The only file that imports `virt`. Calls block and are short: callers wrap them in `spawn_blocking`.
+
+use super::definition::NetworkDefinition;
+use crate::error::{Class, Error, Result, ResultExt};
+use askama::Template;
+use quick_xml::de::from_str;
+use serde::Deserialize;
+use virt::{connect::Connect, domain::Domain, error::ErrorNumber, network::Network, sys};
+
+/// XML namespace of our tag in a domain's metadata.
+const TAG: &str = "https://pgxc-lab.invalid/domain/1";
+
+/// A connection to libvirt.
+pub struct Libvirt {
+    connection: Connect,
+}
+
+/// State of a domain, as far as it matters to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DomainState {
+    /// Its CPUs run.
+    Running,
+    /// Its CPUs are stopped, its memory is there.
+    Paused,
+    /// It does not run.
+    Off,
+    /// Its guest crashed, or libvirt says something that we do not expect.
+    Crashed,
+}
+
+impl DomainState {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DomainState::Running => "running",
+            DomainState::Paused => "paused",
+            DomainState::Off => "off",
+            DomainState::Crashed => "crashed",
+        }
+    }
+}
+
+/// A domain of ours as libvirt has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeenDomain {
+    /// Its name.
+    pub name: String,
+    /// Its state.
+    pub state: DomainState,
+    /// libvirt's number of this run: a new start gets a new one.
+    pub run: Option<u32>,
+    /// Digest of the definition that it was made from.
+    pub digest: String,
+}
+
+#[derive(Deserialize)]
+struct Tag {
+    #[serde(rename = "@name")]
+    name: String,
+    #[serde(rename = "@digest")]
+    digest: String,
+}
+
+#[derive(Deserialize)]
+struct NetworkXml {
+    ip: Option<IpXml>,
+}
+
+#[derive(Deserialize)]
+struct IpXml {
+    dhcp: Option<DhcpXml>,
+}
+
+#[derive(Deserialize)]
+struct DhcpXml {
+    #[serde(default)]
+    host: Vec<HostXml>,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+struct HostXml {
+    #[serde(rename = "@mac")]
+    mac: String,
+    #[serde(rename = "@name")]
+    name: String,
+    #[serde(rename = "@ip")]
+    ip: String,
+}
+
+impl HostXml {
+    fn xml(&self) -> String {
+        format!("<host mac='{}' name='{}' ip='{}'/>", self.mac, self.name, self.ip)
+    }
+}
+
+impl Drop for Libvirt {
+    /// `virt` closes no connection by itself, and libvirtd accepts only so many.
+    fn drop(&mut self) {
+        // A connection that libvirtd broke is closed already.
+        let _ = self.connection.close();
+    }
+}
+
+fn failed(what: impl Into<String>) -> impl FnOnce(virt::error::Error) -> Error {
+    let what = what.into();
+    move |error| Error::new(Class::Infrastructure, what).evidence(error.message().to_owned())
+}
+
+impl Libvirt {
+    /// Connects.
+    ///
+    /// # Errors
+    /// When libvirt does not answer.
+    pub fn open(uri: &str) -> Result<Libvirt> {
+        // Otherwise libvirt prints every error on stderr, through our progress display.
+        virt::error::clear_error_callback();
+        let connection = Connect::open(Some(uri)).map_err(failed(format!("cannot connect to libvirt at `{uri}`")))?;
+        Ok(Libvirt { connection })
+    }
+
+    /// Whether the network runs with exactly these reservations.
+    ///
+    /// # Errors
+    /// When libvirt does not answer.
+    pub fn network_holds(&self, wanted: &NetworkDefinition) -> Result<bool> {
+        match Network::lookup_by_name(&self.connection, &wanted.name) {
+            Ok(network) => {
+                let active = network.is_active().map_err(failed("cannot ask for the network's state"))?;
+                Ok(active && reservations_of(&network)? == reservations_in(wanted))
+            }
+            Err(error) if error.code() == ErrorNumber::NoNetwork => Ok(false),
+            Err(error) => Err(failed("cannot look for the lab's network")(error)),
+        }
+    }
+
+    /// Makes sure that the network runs with exactly these reservations. Tells whether anything changed.
+    ///
+    /// # Errors
+    /// When libvirt refuses.
+    pub fn ensure_network(&self, wanted: &NetworkDefinition) -> Result<bool> {
+        let mut changed = false;
+        let network = match Network::lookup_by_name(&self.connection, &wanted.name) {
+            Ok(network) => network,
+            Err(error) if error.code() == ErrorNumber::NoNetwork => {
+                changed = true;
+                let xml = wanted.render().or_error(Class::Internal, || "cannot render the network".into())?;
+                Network::define_xml(&self.connection, &xml).map_err(failed("libvirt refuses the lab's network"))?
+            }
+            Err(error) => return Err(failed("cannot look for the lab's network")(error)),
+        };
+        if !network.is_active().map_err(failed("cannot ask for the network's state"))? {
+            network.create().map_err(failed("cannot start the lab's network"))?;
+            changed = true;
+        }
+        let (seen, wanted) = (reservations_of(&network)?, reservations_in(wanted));
+        // Old ones first: a new reservation may take an old one's address.
+        for host in seen.iter().filter(|host| !wanted.contains(host)) {
+            self.change_host(&network, sys::VIR_NETWORK_UPDATE_COMMAND_DELETE, host)?;
+            changed = true;
+        }
+        for host in wanted.iter().filter(|host| !seen.contains(host)) {
+            self.change_host(&network, sys::VIR_NETWORK_UPDATE_COMMAND_ADD_LAST, host)?;
+            changed = true;
+        }
+        Ok(changed)
+    }
+
+    fn change_host(&self, network: &Network, command: sys::virNetworkUpdateCommand, host: &HostXml) -> Result<()> {
+        let flags = sys::VIR_NETWORK_UPDATE_AFFECT_LIVE | sys::VIR_NETWORK_UPDATE_AFFECT_CONFIG;
+        network
+            .update(command, sys::VIR_NETWORK_SECTION_IP_DHCP_HOST, -1, &host.xml(), flags)
+            .map_err(failed(format!("cannot change the reservation of {} ({})", host.ip, host.mac)))
+    }
+
+    /// Domains that carry the tag of this lab. Others are never shown, so never touched.
+    ///
+    /// # Errors
+    /// When libvirt does not answer.
+    pub fn domains(&self, lab: &str) -> Result<Vec<SeenDomain>> {
+        let all = self.connection.list_all_domains(0).map_err(failed("cannot list libvirt's domains"))?;
+        let mut seen = Vec::new();
+        for domain in &all {
+            let Ok(xml) = domain.get_metadata(sys::VIR_DOMAIN_METADATA_ELEMENT as i32, Some(TAG), 0) else { continue };
+            let Ok(tag) = from_str::<Tag>(&xml) else { continue };
+            if tag.name != lab {
+                continue;
+            }
+            let name = domain.get_name().map_err(failed("cannot read a domain's name"))?;
+            let state = state_of(domain)?;
+            seen.push(SeenDomain { name, state, run: domain.get_id(), digest: tag.digest });
+        }
+        seen.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(seen)
+    }
+
+    /// Defines a domain.
+    ///
+    /// # Errors
+    /// When libvirt refuses the definition.
+    pub fn define(&self, name: &str, xml: &str) -> Result<()> {
+        Domain::define_xml(&self.connection, xml).map(drop).map_err(failed(format!("libvirt refuses the definition of `{name}`")))
+    }
+
+    /// Starts a domain.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start(&self, name: &str) -> Result<()> {
+        self.domain(name)?.create().map(drop).map_err(failed(format!("cannot start `{name}`")))
+    }
+
+    /// State of a domain.
+    ///
+    /// # Errors
+    /// When there is none of this name.
+    pub fn state(&self, name: &str) -> Result<DomainState> {
+        state_of(&self.domain(name)?)
+    }
+
+    /// Lets the CPUs of a paused domain run again.
+    ///
+    /// # Errors
+    /// When libvirt refuses.
+    pub fn resume(&self, name: &str) -> Result<()> {
+        self.domain(name)?.resume().map(drop).map_err(failed(format!("cannot resume `{name}`")))
+    }
+
+    /// Cuts a domain's power, if it runs.
+    ///
+    /// # Errors
+    /// When libvirt refuses.
+    pub fn power_off(&self, name: &str) -> Result<()> {
+        let domain = match Domain::lookup_by_name(&self.connection, name) {
+            Ok(domain) => domain,
+            Err(error) if error.code() == ErrorNumber::NoDomain => return Ok(()),
+            Err(error) => return Err(failed(format!("cannot look for `{name}`"))(error)),
+        };
+        match state_of(&domain)? {
+            DomainState::Off => Ok(()),
+            _ => domain.destroy().map_err(failed(format!("cannot power off `{name}`"))),
+        }
+    }
+
+    /// Cuts a domain's power, if it runs, and forgets its definition.
+    ///
+    /// # Errors
+    /// When libvirt refuses.
+    pub fn remove(&self, name: &str) -> Result<()> {
+        self.power_off(name)?;
+        let domain = match Domain::lookup_by_name(&self.connection, name) {
+            Ok(domain) => domain,
+            Err(error) if error.code() == ErrorNumber::NoDomain => return Ok(()),
+            Err(error) => return Err(failed(format!("cannot look for `{name}`"))(error)),
+        };
+        let flags = sys::VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | sys::VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA;
+        domain.undefine_flags(flags).or_else(|_| domain.undefine()).map_err(failed(format!("cannot remove the definition of `{name}`")))
+    }
+
+    fn domain(&self, name: &str) -> Result<Domain> {
+        Domain::lookup_by_name(&self.connection, name).map_err(failed(format!("libvirt has no domain `{name}`")))
+    }
+}
+
+/// The reservations that a network has.
+fn reservations_of(network: &Network) -> Result<Vec<HostXml>> {
+    let xml = network.get_xml_desc(0).map_err(failed("cannot read the network's definition"))?;
+    let seen: NetworkXml = from_str(&xml).or_error(Class::Infrastructure, || "cannot understand libvirt's network".into())?;
+    Ok(seen.ip.and_then(|ip| ip.dhcp).map(|dhcp| dhcp.host).unwrap_or_default())
+}
+
+/// The reservations that it must have.
+fn reservations_in(wanted: &NetworkDefinition) -> Vec<HostXml> {
+    let host = |host: &super::definition::Reservation| HostXml { mac: host.mac.to_string(), name: host.name.clone(), ip: host.address.to_string() };
+    wanted.hosts.iter().map(host).collect()
+}
+
+fn state_of(domain: &Domain) -> Result<DomainState> {
+    let (state, _reason) = domain.get_state().map_err(failed("cannot ask for a domain's state"))?;
+    Ok(match state {
+        sys::VIR_DOMAIN_RUNNING | sys::VIR_DOMAIN_BLOCKED | sys::VIR_DOMAIN_SHUTDOWN => DomainState::Running,
+        sys::VIR_DOMAIN_PAUSED | sys::VIR_DOMAIN_PMSUSPENDED => DomainState::Paused,
+        sys::VIR_DOMAIN_SHUTOFF => DomainState::Off,
+        _ => DomainState::Crashed,
+    })
+}

@@ -1,0 +1,7 @@
+//! libvirt: the definitions that we give it, and the only file that talks to it.
+
+mod definition;
+mod libvirt;
+
+pub use definition::{Boot, Disk, DomainDefinition, NetworkDefinition, Reservation, uuid_of};
+pub use libvirt::{DomainState, Libvirt, SeenDomain};

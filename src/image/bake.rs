@@ -1,0 +1,203 @@
+//! Baking: once per set of inputs, under the cache's lock, into a directory that is named when it is whole.
+
+use super::definition::ImageDefinition;
+use crate::{
+    digest,
+    error::{Class, Error, Result, ResultExt},
+    event::Outcome,
+    host::{Home, Lock, last_lines},
+    lab::Guest,
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+/// Size of the root filesystem in the image: sparse, and guests write only to overlays.
+const ROOT_SIZE: &str = "4G";
+/// Free space that a bake needs at its worst: package cache, tree and image at once.
+const ROOM: u64 = 3 << 30;
+/// Two runs may want the same image; the second waits for the first.
+const PATIENCE: Duration = Duration::from_secs(30 * 60);
+
+/// An image for a set of packages: a place in the cache, baked or not.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// What it is made of.
+    pub definition: ImageDefinition,
+    packages: Vec<String>,
+    user: String,
+    uid: u32,
+    directory: PathBuf,
+    lock: PathBuf,
+}
+
+/// What lies beside a baked image.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Name of the definition.
+    pub name: String,
+    /// All packages.
+    pub packages: Vec<String>,
+    /// SHA-256 of each file.
+    pub files: BTreeMap<String, String>,
+}
+
+impl Image {
+    /// The image of a definition with extra packages.
+    pub fn new(home: &Home, definition: ImageDefinition, extra: &[String], guest: &Guest) -> Image {
+        let mut packages = definition.packages.clone();
+        packages.extend(extra.iter().filter(|package| !definition.packages.contains(package)).cloned());
+        let user = format!("{}:{}", guest.user, guest.uid);
+        let inputs = format!("{}\n{}\n{ROOT_SIZE}\n{user}\n", definition.digest(), packages.join(" "));
+        let name = format!("{}-{}", definition.name, digest::short(&digest::of_text(&inputs)));
+        let directory = home.cache().join("images").join(name);
+        Image { definition, packages, user: guest.user.to_string(), uid: guest.uid, directory, lock: home.cache().join("images.lock") }
+    }
+
+    /// Its name in the cache: the definition's and a digest of all inputs.
+    pub fn id(&self) -> &str {
+        self.directory.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+    }
+
+    /// The root filesystem, read-only.
+    pub fn root(&self) -> PathBuf {
+        self.directory.join("root.ext4")
+    }
+
+    /// The kernel.
+    pub fn kernel(&self) -> PathBuf {
+        self.directory.join("vmlinuz")
+    }
+
+    /// The initial RAM disk.
+    pub fn initrd(&self) -> PathBuf {
+        self.directory.join("initrd.img")
+    }
+
+    /// Whether it is baked.
+    pub fn is_baked(&self) -> bool {
+        self.directory.join("manifest.json").exists()
+    }
+
+    /// Bakes it unless it is there.
+    ///
+    /// # Errors
+    /// When the bake fails: its last lines; nothing half made is left under the image's name.
+    pub async fn ensure(&self, log: &Path) -> Result<Outcome> {
+        if self.is_baked() {
+            return Ok(Outcome::Unchanged(format!("image {} is in the cache", self.id())));
+        }
+        let _lock = take_lock(self.lock.clone(), "the image cache").await?;
+        if self.is_baked() {
+            return Ok(Outcome::Unchanged(format!("image {} is in the cache, another run made it", self.id())));
+        }
+        let free = crate::host::capacity::free_space(&self.directory)?;
+        if free.as_bytes() < ROOM {
+            return Err(Error::new(Class::Host, format!("only {free} are free below `{}`, an image needs {}", self.directory.display(), crate::lab::Size::bytes(ROOM)))
+                .hint("`pgxc-lab image prune` removes images that no lab uses, or take another `--home`"));
+        }
+        let part = self.directory.with_extension("part");
+        let (recipe, out) = (part.join("recipe"), part.join("out"));
+        let _ = fs::remove_dir_all(&part);
+        for directory in [&recipe, &out] {
+            fs::create_dir_all(directory).or_error(Class::Host, || format!("cannot make `{}`", directory.display()))?;
+        }
+        self.definition.unpack(&recipe)?;
+        let output = fs::File::create(log).or_error(Class::Host, || format!("cannot write `{}`", log.display()))?;
+        let errors = output.try_clone().or_error(Class::Host, || format!("cannot write `{}`", log.display()))?;
+        let mut bake = tokio::process::Command::new("bash");
+        bake.arg(recipe.join("bake"))
+            .env("OUT", &out)
+            .env("PACKAGES", self.packages.join(" "))
+            .env("SIZE", ROOT_SIZE)
+            .env("GUEST_USER", &self.user)
+            .env("GUEST_UID", self.uid.to_string())
+            .stdin(Stdio::null())
+            .stdout(output)
+            .stderr(errors)
+            .kill_on_drop(true);
+        let status = bake.status().await.or_error(Class::Image, || "cannot run the image's `bake`".into())?;
+        if !status.success() {
+            let text = fs::read_to_string(log).unwrap_or_default();
+            let _ = fs::remove_dir_all(&part);
+            return Err(Error::new(Class::Image, format!("image `{}` could not be baked: {status}", self.definition.name))
+                .evidence(last_lines(&text, 20))
+                .hint(format!("the whole log is `{}`; the package mirror of this machine must be reachable", log.display())));
+        }
+        let mut files = BTreeMap::new();
+        for name in ["root.ext4", "vmlinuz", "initrd.img"] {
+            let path = out.join(name);
+            let hashed = path.clone();
+            let digest = tokio::task::spawn_blocking(move || digest::of_file(&hashed)).await.or_error(Class::Internal, || "hashing ended".into())?;
+            files.insert(name.to_owned(), digest.or_error(Class::Image, || format!("the bake left no `{name}`"))?);
+            let mut permissions = fs::metadata(&path).or_error(Class::Image, || format!("cannot read `{}`", path.display()))?.permissions();
+            permissions.set_readonly(true);
+            fs::set_permissions(&path, permissions).or_error(Class::Image, || format!("cannot seal `{}`", path.display()))?;
+        }
+        let manifest = Manifest { name: self.definition.name.clone(), packages: self.packages.clone(), files };
+        let text = serde_json::to_string_pretty(&manifest).or_error(Class::Internal, || "cannot write the image's manifest".into())?;
+        fs::write(out.join("manifest.json"), text).or_error(Class::Host, || "cannot write the image's manifest".into())?;
+        let _ = fs::remove_dir_all(&self.directory);
+        fs::rename(&out, &self.directory).or_error(Class::Host, || format!("cannot name `{}`", self.directory.display()))?;
+        let _ = fs::remove_dir_all(&part);
+        Ok(Outcome::Changed(format!("baked image {}", self.id())))
+    }
+}
+
+/// Takes a lock without blocking the runtime.
+pub(crate) async fn take_lock(path: PathBuf, what: &'static str) -> Result<Lock> {
+    tokio::task::spawn_blocking(move || Lock::take(&path, what, PATIENCE)).await.or_error(Class::Internal, || "waiting for a lock ended".into())?
+}
+
+/// What is in the cache: (kind, name, bytes on disk, used by these labs).
+pub fn list(home: &Home) -> Vec<(String, String, u64, Vec<String>)> {
+    let mut found = Vec::new();
+    for kind in ["images", "engines", "builders", "sources"] {
+        for entry in fs::read_dir(home.cache().join(kind)).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let users = home.labs().into_iter().filter(|lab| uses(home, lab, &name)).collect();
+            found.push((kind.to_owned(), name, bytes_of(&entry.path()), users));
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Removes from the cache what no lab uses; gives what was removed.
+///
+/// # Errors
+/// When the cache is held by another run or something cannot be removed.
+pub fn prune(home: &Home) -> Result<Vec<(String, String, u64)>> {
+    let _lock = Lock::take(&home.cache().join("images.lock"), "the image cache", Duration::ZERO)?;
+    let mut removed = Vec::new();
+    for (kind, name, bytes, users) in list(home) {
+        if users.is_empty() {
+            let path = home.cache().join(&kind).join(&name);
+            let gone = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            gone.or_error(Class::Host, || format!("cannot remove `{}`", path.display()))?;
+            removed.push((kind, name, bytes));
+        }
+    }
+    Ok(removed)
+}
+
+/// Whether a lab's record names this entry of the cache.
+fn uses(home: &Home, lab: &str, entry: &str) -> bool {
+    fs::read_to_string(home.lab(lab).record()).is_ok_and(|text| text.contains(&format!("\"{entry}\"")))
+}
+
+/// Bytes that a file or tree takes on disk, holes not counted.
+fn bytes_of(path: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(data) = fs::symlink_metadata(path) else { return 0 };
+    let own = data.blocks() * 512;
+    if !data.is_dir() {
+        return own;
+    }
+    own + fs::read_dir(path).into_iter().flatten().flatten().map(|entry| bytes_of(&entry.path())).sum::<u64>()
+}

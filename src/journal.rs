@@ -1,0 +1,159 @@
+//! The lab's journal: one JSON object a line, written before each change, never rewritten.
+//!
+//! It is what a later run needs to know that it cannot see: which step ended with which digest, and which run was
+//! cut short.
+
+use crate::error::{Class, Error, Result, ResultExt};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeMap,
+    fs::{File, OpenOptions},
+    io::Write,
+    path::Path,
+    sync::Mutex,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+/// One line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "entry", rename_all = "lowercase")]
+pub enum Entry {
+    /// A run began.
+    Begin {
+        /// Its verb.
+        verb: String,
+        /// The version of this program.
+        version: String,
+    },
+    /// A step is about to change something.
+    Intent {
+        /// Its id.
+        step: String,
+    },
+    /// A step ended well.
+    Done {
+        /// Its id.
+        step: String,
+        /// Digest of everything that decided what it did.
+        digest: String,
+    },
+    /// A step failed.
+    Failed {
+        /// Its id.
+        step: String,
+        /// The first line of its error.
+        error: String,
+    },
+    /// The run ended.
+    End {
+        /// Whether every step ended well.
+        succeeded: bool,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+struct Line {
+    /// Seconds since 1970.
+    at: u64,
+    #[serde(flatten)]
+    entry: Entry,
+}
+
+/// An open journal.
+pub struct Journal {
+    file: Mutex<Option<File>>,
+    state: Mutex<BTreeMap<String, String>>,
+}
+
+impl Journal {
+    /// Opens the journal and folds what is in it. A last line that was cut short by a crash is no entry.
+    ///
+    /// # Errors
+    /// When the file cannot be opened.
+    pub fn open(path: &Path) -> Result<Journal> {
+        let cannot = || format!("cannot open the journal `{}`", path.display());
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let mut file = OpenOptions::new().create(true).append(true).open(path).or_error(Class::Host, cannot)?;
+        if !text.is_empty() && !text.ends_with('\n') {
+            file.write_all(b"\n").or_error(Class::Host, cannot)?;
+        }
+        Ok(Journal { file: Mutex::new(Some(file)), state: Mutex::new(fold(&text)) })
+    }
+
+    /// What a journal says, for a command that changes nothing.
+    pub fn read(path: &Path) -> Journal {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        Journal { file: Mutex::new(None), state: Mutex::new(fold(&text)) }
+    }
+
+    /// Writes an entry; it is on disk when this returns.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn write(&self, entry: Entry) -> Result<()> {
+        let at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let mut line = serde_json::to_string(&Line { at, entry: entry.clone() }).or_error(Class::Internal, || "cannot write a journal line".into())?;
+        line.push('\n');
+        let mut file = self.file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let file = file.as_mut().ok_or_else(|| Error::new(Class::Internal, "a journal that was opened for reading"))?;
+        file.write_all(line.as_bytes()).and_then(|()| file.sync_data()).or_error(Class::Host, || "cannot write the journal".into())?;
+        apply(&mut self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner), entry);
+        Ok(())
+    }
+
+    /// The digest with which a step last ended well, unless it was begun again since.
+    pub fn done(&self, step: &str) -> Option<String> {
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get(step).cloned()
+    }
+}
+
+fn fold(text: &str) -> BTreeMap<String, String> {
+    let mut state = BTreeMap::new();
+    for entry in text.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok()) {
+        apply(&mut state, entry.entry);
+    }
+    state
+}
+
+/// State = fold(entries): a step is done until it is begun again.
+fn apply(state: &mut BTreeMap<String, String>, entry: Entry) {
+    match entry {
+        Entry::Done { step, digest } => {
+            state.insert(step, digest);
+        }
+        Entry::Intent { step } | Entry::Failed { step, .. } => {
+            state.remove(&step);
+        }
+        Entry::Begin { .. } | Entry::End { .. } => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_is_done_until_it_is_begun_again() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("journal.jsonl");
+        let journal = Journal::open(&path).expect("it opens");
+        let done = |digest: &str| Entry::Done { step: "a".into(), digest: digest.into() };
+        journal.write(done("1")).expect("it writes");
+        assert_eq!(journal.done("a").as_deref(), Some("1"));
+        journal.write(Entry::Intent { step: "a".into() }).expect("it writes");
+        assert_eq!(journal.done("a"), None);
+        journal.write(done("2")).expect("it writes");
+        assert_eq!(Journal::open(&path).expect("it opens again").done("a").as_deref(), Some("2"));
+    }
+
+    #[test]
+    fn a_line_cut_short_by_a_crash_is_no_entry_and_spoils_no_later_one() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("journal.jsonl");
+        std::fs::write(&path, "{\"at\":1,\"entry\":\"done\",\"step\":\"a\",\"digest\":\"1\"}\n{\"at\":2,\"entry\":\"do").expect("it writes");
+        let journal = Journal::open(&path).expect("it opens");
+        assert_eq!(journal.done("a").as_deref(), Some("1"));
+        journal.write(Entry::Done { step: "b".into(), digest: "2".into() }).expect("it writes");
+        assert_eq!(Journal::open(&path).expect("it opens again").done("b").as_deref(), Some("2"));
+    }
+}

@@ -1,0 +1,217 @@
+//! An engine's built programs: made once in a builder root of the guests' system, cached by the digest of source,
+//! options and builder, and given to every guest as one read-only disk.
+
+use crate::{
+    digest,
+    engine::Build,
+    error::{Class, Error, Result, ResultExt},
+    event::Outcome,
+    host::{Home, capacity, last_lines},
+    image::{ImageDefinition, take_lock},
+    lab::Size,
+    source::Source,
+};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+/// Room for the builder root, the source tree and the disk.
+const ROOM: Size = Size::mib(3 * 1024);
+
+/// A kit: a place in the cache, built or not.
+#[derive(Clone, Debug)]
+pub struct Kit {
+    build: Build,
+    source: Source,
+    definition: ImageDefinition,
+    directory: PathBuf,
+    builder: PathBuf,
+    lock: PathBuf,
+}
+
+impl Kit {
+    /// The kit of this build of this source for guests of this image.
+    pub fn new(home: &Home, build: Build, source: Source, definition: ImageDefinition) -> Kit {
+        let cache = home.cache();
+        let builder_inputs = format!("{} {}", definition.suite, build.packages.join(" "));
+        let builder = cache.join("builders").join(format!("{}-{}", definition.suite, digest::short(&digest::of_text(&builder_inputs))));
+        let inputs = [source.digest.as_str(), &build.script, &build.prefix, &build.options.join(" "), &builder_inputs].join("\n");
+        let directory = cache.join("engines").join(format!("postgres-xc-{}", digest::short(&digest::of_text(&inputs))));
+        Kit { build, source, definition, directory, builder, lock: cache.join("engines.lock") }
+    }
+
+    /// Its name in the cache.
+    pub fn id(&self) -> &str {
+        self.directory.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+    }
+
+    /// Name of its builder root in the cache.
+    pub fn builder_id(&self) -> &str {
+        self.builder.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+    }
+
+    /// The source that it is built from.
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// The disk that guests mount at the prefix.
+    pub fn disk(&self) -> PathBuf {
+        self.directory.join("engine.ext4")
+    }
+
+    /// What the build said: dropped options, skipped parts, versions.
+    pub fn facts(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.directory.join("facts")).unwrap_or_default();
+        text.lines().filter(|line| line.starts_with("dropped ") || line.starts_with("skipped ")).map(str::to_owned).collect()
+    }
+
+    /// Whether it is built.
+    pub fn is_built(&self) -> bool {
+        self.disk().exists()
+    }
+
+    /// Builds it unless it is there.
+    ///
+    /// # Errors
+    /// When a package cannot be had or the source does not build: its last lines.
+    pub async fn ensure(&self, log: &Path) -> Result<Outcome> {
+        if self.is_built() {
+            return Ok(Outcome::Unchanged(format!("{} is in the cache", self.id())));
+        }
+        let _lock = take_lock(self.lock.clone(), "the engine cache").await?;
+        if self.is_built() {
+            return Ok(Outcome::Unchanged(format!("{} is in the cache, another run built it", self.id())));
+        }
+        let free = capacity::free_space(&self.directory)?;
+        if free < ROOM {
+            return Err(Error::new(Class::Host, format!("only {free} are free below `{}`, a build needs {ROOM}", self.directory.display()))
+                .hint("`pgxc-lab image prune` removes what no lab uses, or take another `--home`"));
+        }
+        self.ensure_builder(log).await?;
+        let part = self.directory.with_extension("part");
+        let _ = fs::remove_dir_all(&part);
+        fs::create_dir_all(&part).or_error(Class::Host, || format!("cannot make `{}`", part.display()))?;
+        let facts = self.compile(&part, log).await?;
+        self.pack(&part, log).await?;
+        fs::write(part.join("facts"), facts).or_error(Class::Host, || "cannot write what the build said".into())?;
+        let _ = fs::remove_dir_all(part.join("out"));
+        fs::rename(&part, &self.directory).or_error(Class::Host, || format!("cannot name `{}`", self.directory.display()))?;
+        Ok(Outcome::Changed(format!("built {} from {}", self.id(), self.source.place)))
+    }
+
+    /// The root that builds run in: made once per set of packages.
+    async fn ensure_builder(&self, log: &Path) -> Result<()> {
+        if self.builder.join("usr/bin/make").exists() {
+            return Ok(());
+        }
+        let part = self.builder.with_extension("part");
+        let (recipe, out) = (part.join("recipe"), part.join("out"));
+        let _ = fs::remove_dir_all(&part);
+        fs::create_dir_all(&out).or_error(Class::Host, || format!("cannot make `{}`", out.display()))?;
+        self.definition.unpack(&recipe)?;
+        let mut command = tokio::process::Command::new("bash");
+        command.arg(recipe.join("builder")).env("OUT", &out).env("PACKAGES", self.build.packages.join(" "));
+        logged(command, log).await.map_err(|error| {
+            let _ = fs::remove_dir_all(&part);
+            error.context(format!("no builder root for `{}`", self.definition.name)).hint("the package mirror of this machine must be reachable")
+        })?;
+        fs::rename(&out, &self.builder).or_error(Class::Host, || format!("cannot name `{}`", self.builder.display()))?;
+        fs::remove_dir_all(&part).or_error(Class::Host, || format!("cannot remove `{}`", part.display()))
+    }
+
+    /// Runs the build script in a throw-away copy-on-write view of the builder root, in mount, pid and network
+    /// namespaces of its own: it reaches nothing but its own files, and nothing of it stays.
+    async fn compile(&self, part: &Path, log: &Path) -> Result<String> {
+        let script = part.join("build.sh");
+        fs::write(&script, &self.build.script).or_error(Class::Host, || "cannot write the build script".into())?;
+        let out = part.join("out");
+        fs::create_dir_all(&out).or_error(Class::Host, || format!("cannot make `{}`", out.display()))?;
+        let jobs = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+        let mut command = tokio::process::Command::new("unshare");
+        command
+            .args(["--mount", "--pid", "--net", "--ipc", "--fork", "--kill-child", "--", "bash", "-ceu", COMPILE])
+            .env("BUILDER", &self.builder)
+            .env("SCRIPT", &script)
+            .env("TARBALL", &self.source.path)
+            .env("SCRATCH", part.join("scratch"))
+            .env("RESULT", &out)
+            .env("PREFIX", &self.build.prefix)
+            .env("OPTIONS", self.build.options.join(" "))
+            .env("JOBS", jobs.to_string());
+        let text = logged(command, log).await.map_err(|error| {
+            error
+                .context(format!("`{}` does not build", self.source.place))
+                .hint(format!("the whole log is `{}`", log.display()))
+        })?;
+        let _ = fs::remove_dir_all(part.join("scratch"));
+        Ok(text)
+    }
+
+    /// Makes the disk from the installed tree.
+    async fn pack(&self, part: &Path, log: &Path) -> Result<()> {
+        let tree = part.join("out").join(self.build.prefix.trim_start_matches('/'));
+        if !tree.join("bin").is_dir() {
+            return Err(Error::new(Class::Image, format!("the build installed nothing in `{}/bin`", self.build.prefix))
+                .hint(format!("the whole log is `{}`", log.display())));
+        }
+        // Twice the tree leaves room for the filesystem's own tables; the file is sparse.
+        let size = (tree_bytes(&tree) * 2).max(64 << 20);
+        let disk = part.join("engine.ext4");
+        let mut command = tokio::process::Command::new("mke2fs");
+        command
+            .args(["-q", "-F", "-t", "ext4", "-O", "^has_journal", "-L", "pgxc-engine", "-E", "root_owner=0:0", "-d"])
+            .arg(&tree)
+            .arg(&disk)
+            .arg(format!("{}k", size >> 10));
+        crate::host::run(command, "make the engine's disk", Class::Image).await?;
+        let mut permissions = fs::metadata(&disk).or_error(Class::Host, || "cannot read the engine's disk".into())?.permissions();
+        permissions.set_readonly(true);
+        fs::set_permissions(&disk, permissions).or_error(Class::Host, || "cannot seal the engine's disk".into())
+    }
+}
+
+/// The build's namespaces: an overlay over the builder root keeps the builder as it was made.
+const COMPILE: &str = r#"
+mount --make-rprivate /
+mkdir -p "$SCRATCH"
+mount -t tmpfs -o size=90% scratch "$SCRATCH"
+mkdir "$SCRATCH/upper" "$SCRATCH/work" "$SCRATCH/root"
+mount -t overlay -o "lowerdir=$BUILDER,upperdir=$SCRATCH/upper,workdir=$SCRATCH/work" overlay "$SCRATCH/root"
+root=$SCRATCH/root
+mkdir -p "$root/proc" "$root/dev" "$root/out" "$root/tmp"
+mount -t proc proc "$root/proc"
+mount --rbind /dev "$root/dev"
+mount --bind "$RESULT" "$root/out"
+: > "$root/source.tar.gz"
+mount --bind "$TARBALL" "$root/source.tar.gz"
+cp "$SCRIPT" "$root/build.sh"
+exec chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root SOURCE=/source.tar.gz PREFIX="$PREFIX" OPTIONS="$OPTIONS" JOBS="$JOBS" OUT=/out bash /build.sh
+"#;
+
+/// Runs a command with its output in a log, and gives its standard output.
+async fn logged(mut command: tokio::process::Command, log: &Path) -> Result<String> {
+    let cannot = || format!("cannot write `{}`", log.display());
+    let output = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).output().await;
+    let output = output.or_error(Class::Host, || "cannot start the build".into())?;
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    fs::write(log, &text).or_error(Class::Host, cannot)?;
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    } else {
+        Err(Error::new(Class::Image, format!("the build ended with {}", output.status)).evidence(last_lines(&text, 20)))
+    }
+}
+
+/// Bytes of a tree's files.
+fn tree_bytes(path: &Path) -> u64 {
+    let Ok(data) = fs::symlink_metadata(path) else { return 0 };
+    // Every entry takes at least one block.
+    let own = data.len().max(4096);
+    if !data.is_dir() {
+        return own;
+    }
+    own + fs::read_dir(path).into_iter().flatten().flatten().map(|entry| tree_bytes(&entry.path())).sum::<u64>()
+}

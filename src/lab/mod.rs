@@ -1,0 +1,305 @@
+//! The lab as a valid value: what lab.yaml asked for after every rule held.
+//!
+//! Nothing here touches the machine. A [`Lab`] is only made by [`crate::config::load`], which reports every
+//! problem of a file at once; the rest of the program never checks these rules again.
+
+mod mac;
+mod names;
+mod size;
+mod subnet;
+
+pub use mac::Mac;
+pub use names::{Identifier, NamePattern, NodeName};
+pub use size::Size;
+pub use subnet::Subnet;
+
+use std::{collections::BTreeMap, net::Ipv4Addr, path::PathBuf};
+
+/// A validated lab.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Lab {
+    /// Name of the lab: names its state directory and tags everything that it makes.
+    pub name: NodeName,
+    /// Where the lab lives.
+    pub host: HostKind,
+    /// How guests are accelerated.
+    pub acceleration: Acceleration,
+    /// What happens when the host is smaller than the lab.
+    pub fit: Fit,
+    /// The lab's network.
+    pub network: Network,
+    /// Image names in order of preference; never empty.
+    pub images: Vec<String>,
+    /// Engines in order of preference; never empty.
+    pub engines: Vec<EngineKind>,
+    /// The NFS side of every node's data directory.
+    pub nfs: Nfs,
+    /// How the guests are tuned.
+    pub guest: Guest,
+    /// The cluster.
+    pub cluster: Cluster,
+    /// Nodes in the order of the file; never empty, names, addresses and MACs are unique.
+    pub nodes: Vec<Node>,
+    /// Directory of lab.yaml: relative paths in it start here.
+    #[serde(skip)]
+    pub directory: PathBuf,
+}
+
+/// Where the lab lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum HostKind {
+    /// Its own network, mount and pid namespaces with its own libvirtd and NFS server.
+    Private,
+}
+
+/// How guests are accelerated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Acceleration {
+    /// KVM when a tiny guest proves that it works, else emulation.
+    Auto,
+    /// KVM or an error.
+    Kvm,
+    /// Emulation (TCG).
+    Tcg,
+}
+
+/// What happens when the host is smaller than the lab.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Fit {
+    /// Memory per VM and the memory parameters that hang on it shrink in proportion, with a floor.
+    Shrink,
+    /// A host that is too small is an error.
+    Refuse,
+}
+
+/// Which engine makes the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum EngineKind {
+    /// Postgres-XC 1.0.x, built from source.
+    PostgresXc,
+    /// The distribution's PostgreSQL with postgres_fdw.
+    PostgresFdw,
+}
+
+impl EngineKind {
+    /// The name as it is written in lab.yaml.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            EngineKind::PostgresXc => "postgres-xc",
+            EngineKind::PostgresFdw => "postgres-fdw",
+        }
+    }
+}
+
+/// The lab's network: libvirt's NAT network inside the lab's own network namespace.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Network {
+    /// Addresses of the lab, e.g. `192.168.122.0/24`.
+    pub subnet: Subnet,
+    /// The host's address in it, e.g. `192.168.122.1`: NFS, NTP and DHCP are served there.
+    pub gateway: Ipv4Addr,
+    /// DNS domain of the nodes, e.g. `sky-mobi.com`.
+    pub domain: String,
+}
+
+/// The filesystem image that holds every export, and how guests mount theirs.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Nfs {
+    /// Size of the sparse filesystem image.
+    pub size: Size,
+    /// Mount point in every guest, e.g. `/data02`.
+    pub mount: String,
+    /// Mount options in every guest, e.g. `tcp`.
+    pub options: Vec<String>,
+}
+
+/// How guests are tuned: each value is the document's unless lab.yaml says otherwise.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Guest {
+    /// Operating system user of the cluster, e.g. `pgxc`.
+    pub user: Identifier,
+    /// Its uid and gid, the same on every guest and in every export.
+    pub uid: u32,
+    /// Time zone, e.g. `Asia/Shanghai`.
+    pub timezone: String,
+    /// Locale, e.g. `en_US.UTF-8`.
+    pub locale: String,
+    /// Kernel parameters in the order of the file.
+    pub sysctl: Vec<(String, String)>,
+    /// Lines of limits.conf.
+    pub limits: Vec<Limit>,
+    /// Services to be disabled.
+    pub services_off: Vec<String>,
+    /// Services to be enabled.
+    pub services_on: Vec<String>,
+    /// Whether SELinux is to be disabled where there is one.
+    pub selinux: Selinux,
+    /// iptables-save text, loaded at boot. Empty: no firewall.
+    pub iptables: String,
+    /// Extra packages for the image.
+    pub packages: Vec<String>,
+}
+
+/// SELinux mode of guests that have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Selinux {
+    /// Off, as in the document.
+    Disabled,
+    /// Logged, not enforced.
+    Permissive,
+    /// Enforced.
+    Enforcing,
+}
+
+/// One line of limits.conf.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Limit {
+    /// User, group or `*`.
+    pub domain: String,
+    /// `soft`, `hard` or `-`.
+    pub kind: String,
+    /// What is limited, e.g. `nofile`.
+    pub item: String,
+    /// The limit, a number or `unlimited`; memlock is in KiB.
+    pub value: String,
+}
+
+/// The cluster that the engine sets up.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Cluster {
+    /// Version of Postgres-XC, e.g. `1.0.2`.
+    pub version: String,
+    /// Places of its source tarball, tried in order: a path or an http(s) URL.
+    pub source: Vec<String>,
+    /// Installation prefix in the guests, e.g. `/opt/pgxc_1.0.2`.
+    pub prefix: String,
+    /// Symbolic link to the prefix, e.g. `/opt/pgxc`.
+    pub link: String,
+    /// configure options of the document, without `--prefix`.
+    pub configure: Vec<String>,
+    /// Database superuser, e.g. `postgres`.
+    pub superuser: Identifier,
+    /// Its password; `None`: made at the first `up` and kept in the lab's state.
+    #[serde(skip)]
+    pub password: Option<String>,
+    /// Encoding of the databases, e.g. `UTF8`.
+    pub encoding: String,
+    /// Locale of the databases, e.g. `C`.
+    pub locale: String,
+    /// Lines appended to pg_hba.conf after the trust lines for coordinators, e.g. `host all all 0.0.0.0/0 md5`.
+    pub hba: Vec<String>,
+    /// What all components of a kind share, for each kind that the nodes use (all five are always present).
+    pub components: BTreeMap<Role, Component>,
+}
+
+/// A kind of component; the order is the order in which they start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Global transaction manager: exactly one.
+    Gtm,
+    /// Its standby: at most one.
+    GtmStandby,
+    /// Proxy between the components of a host and the GTM.
+    GtmProxy,
+    /// Holds data.
+    Datanode,
+    /// Takes SQL from clients.
+    Coordinator,
+}
+
+impl Role {
+    /// All kinds, in start order.
+    pub const ALL: [Role; 5] = [Role::Gtm, Role::GtmStandby, Role::GtmProxy, Role::Datanode, Role::Coordinator];
+
+    /// The name as it is written in lab.yaml.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::Gtm => "gtm",
+            Role::GtmStandby => "gtm_standby",
+            Role::GtmProxy => "gtm_proxy",
+            Role::Datanode => "datanode",
+            Role::Coordinator => "coordinator",
+        }
+    }
+}
+
+/// What all components of a kind share.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Component {
+    /// Name of each, e.g. `datanode_{n}`, with n counted over the nodes that have the role.
+    pub name: NamePattern,
+    /// Data directory, e.g. `/data02/pgxc_datanode`: always below the NFS mount point.
+    pub directory: String,
+    /// TCP port.
+    pub port: u16,
+    /// Coordinators only: the pooler's port (the suffix of a unix socket's name).
+    pub pooler_port: Option<u16>,
+    /// Parameters for its configuration file in the order of the file.
+    pub parameters: Vec<(String, String)>,
+}
+
+/// One VM.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Node {
+    /// Host name (short), also the domain's name in libvirt.
+    pub name: NodeName,
+    /// Address inside the subnet.
+    pub address: Ipv4Addr,
+    /// MAC address: from the file, or derived from lab and node name.
+    pub mac: Mac,
+    /// Virtual CPUs.
+    pub cpus: u32,
+    /// Memory asked for; [`crate::fit`] may give less.
+    pub memory: Size,
+    /// Size of the root disk (an overlay; sparse).
+    pub disk: Size,
+    /// Exported path, e.g. `/data03/171`.
+    pub export: String,
+    /// Roles in start order, with the component's own name.
+    pub roles: BTreeMap<Role, Identifier>,
+}
+
+/// A component on its node, as most of the program wants to see it.
+#[derive(Clone, Copy, Debug)]
+pub struct Placed<'lab> {
+    /// The kind.
+    pub role: Role,
+    /// Its own name, e.g. `datanode_3`.
+    pub name: &'lab Identifier,
+    /// The node that it runs on.
+    pub node: &'lab Node,
+    /// What it shares with the others of its kind.
+    pub component: &'lab Component,
+}
+
+impl Lab {
+    /// The node of this name.
+    pub fn node(&self, name: &str) -> Option<&Node> {
+        self.nodes.iter().find(|node| node.name.as_str() == name)
+    }
+
+    /// All components of a kind, in the order of the nodes.
+    pub fn placed(&self, role: Role) -> Vec<Placed<'_>> {
+        self.nodes
+            .iter()
+            .filter_map(|node| {
+                let name = node.roles.get(&role)?;
+                Some(Placed { role, name, node, component: &self.cluster.components[&role] })
+            })
+            .collect()
+    }
+
+    /// The components of one node, in start order.
+    pub fn components_of<'lab>(&'lab self, node: &'lab Node) -> Vec<Placed<'lab>> {
+        node.roles
+            .iter()
+            .map(|(role, name)| Placed { role: *role, name, node, component: &self.cluster.components[role] })
+            .collect()
+    }
+}

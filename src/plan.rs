@@ -1,0 +1,167 @@
+//! The plan: what `up` does, as data. It can be printed, compared and run again; no step holds code.
+//!
+//! Steps that belong together form a chain: they run one after the other and share one token. A node's whole story
+//! is one chain, so that under emulation no more guests are busy than the host has cores (99 s against 265 s for
+//! the same eight boots).
+
+use crate::{
+    engine::Engine,
+    lab::{Lab, Role},
+};
+use serde::Serialize;
+
+/// One thing to be done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "action", rename_all = "kebab-case")]
+pub enum Action {
+    /// Bake the guests' image.
+    Image,
+    /// Build the engine from source.
+    Build,
+    /// Make the lab's namespaces.
+    Namespaces,
+    /// Start libvirt in them.
+    Libvirt,
+    /// Make the lab's network with a reservation for every node.
+    Network,
+    /// Make and mount the exports.
+    Exports,
+    /// Serve them.
+    Nfs,
+    /// Serve the time.
+    Time,
+    /// Fill the data directories of a node's components, natively on the host.
+    Initialise,
+    /// Define and start a node's domain, and climb the ladder to a login.
+    Boot,
+    /// Bring the guest to its declared state.
+    Tune,
+    /// Wait until the node's components serve.
+    Serve,
+    /// Tell a coordinator of all other components.
+    Register,
+    /// Write through the first coordinator, read through the last.
+    Proof,
+}
+
+/// An action with its place in the plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Step {
+    /// Unique name, e.g. `db3/boot`.
+    pub id: String,
+    /// Node that it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// What it does, for people.
+    pub title: &'static str,
+    /// What is to be done.
+    #[serde(flatten)]
+    pub action: Action,
+    /// Steps of other chains that must have ended well before.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<String>,
+}
+
+/// Steps that run one after the other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Chain {
+    /// Whether it keeps a core of the host busy: then it holds a token from its first step to its last.
+    pub heavy: Heavy,
+    /// The steps, in order.
+    pub steps: Vec<Step>,
+}
+
+/// Whether a chain keeps a core busy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Heavy {
+    /// It mostly waits.
+    No,
+    /// It does; such chains get their tokens in the order of the plan.
+    Yes,
+}
+
+/// Chains in the order in which they should begin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Plan {
+    /// The chains.
+    pub chains: Vec<Chain>,
+}
+
+impl Plan {
+    /// All steps, chain by chain.
+    pub fn steps(&self) -> impl Iterator<Item = &Step> {
+        self.chains.iter().flat_map(|chain| &chain.steps)
+    }
+}
+
+fn host_step(id: &str, title: &'static str, action: Action) -> Step {
+    Step { id: id.into(), node: None, title, action, needs: Vec::new() }
+}
+
+/// The plan that brings a lab up from nothing, or from anything half made.
+pub fn up(lab: &Lab, engine: &dyn Engine) -> Plan {
+    let mut chains = vec![
+        Chain { heavy: Heavy::No, steps: vec![host_step("image", "bake the image", Action::Image)] },
+        Chain {
+            heavy: Heavy::No,
+            steps: vec![
+                host_step("namespaces", "make the namespaces", Action::Namespaces),
+                host_step("libvirt", "start libvirt", Action::Libvirt),
+                host_step("network", "make the network", Action::Network),
+                host_step("exports", "mount the exports", Action::Exports),
+                host_step("nfs", "start the NFS server", Action::Nfs),
+                host_step("time", "start the time server", Action::Time),
+            ],
+        },
+    ];
+    let mut ready = vec!["image".to_owned(), "time".to_owned()];
+    if engine.build(lab).is_some() {
+        // Not beside the bake: both are busy, and the builder root is made from the same mirror.
+        let mut build = host_step("build", "build the engine", Action::Build);
+        build.needs.push("image".into());
+        chains.push(Chain { heavy: Heavy::No, steps: vec![build] });
+        ready.push("build".into());
+    }
+    // The GTM first: what waits for it may hold a token, so it must have had its own before.
+    let mut nodes: Vec<_> = lab.nodes.iter().collect();
+    nodes.sort_by_key(|node| node.roles.keys().next().copied().unwrap_or(Role::Coordinator));
+    let gtm = lab.nodes.iter().find(|node| node.roles.contains_key(&Role::Gtm) && engine.runs(Role::Gtm)).map(|node| format!("{}/serve", node.name));
+    for node in &nodes {
+        let name = node.name.as_str();
+        let step = |what: &str, title: &'static str, action: Action| Step {
+            id: format!("{name}/{what}"),
+            node: Some(name.to_owned()),
+            title,
+            action,
+            needs: Vec::new(),
+        };
+        let runs = node.roles.keys().any(|role| engine.runs(*role));
+        let mut steps = vec![step("boot", "boot", Action::Boot), step("tune", "tune", Action::Tune)];
+        if runs {
+            steps.insert(0, step("initialise", "initialise", Action::Initialise));
+            let mut serve = step("serve", "start the components", Action::Serve);
+            serve.needs.extend(gtm.iter().filter(|gtm| **gtm != serve.id).cloned());
+            steps.push(serve);
+        }
+        steps[0].needs.clone_from(&ready);
+        chains.push(Chain { heavy: Heavy::Yes, steps });
+    }
+    // One after the other: two coordinators that run their first DDL at once can dead-lock (spec 2.9).
+    let mut cluster: Vec<Step> = lab
+        .placed(Role::Coordinator)
+        .iter()
+        .map(|coordinator| Step {
+            id: format!("{}/register", coordinator.node.name),
+            node: Some(coordinator.node.name.to_string()),
+            title: "register the nodes",
+            action: Action::Register,
+            needs: Vec::new(),
+        })
+        .collect();
+    cluster.push(host_step("proof", "prove the cluster", Action::Proof));
+    let last: Vec<String> = chains.iter().filter(|chain| chain.heavy == Heavy::Yes).filter_map(|chain| chain.steps.last()).map(|step| step.id.clone()).collect();
+    cluster[0].needs = last;
+    chains.push(Chain { heavy: Heavy::No, steps: cluster });
+    Plan { chains }
+}

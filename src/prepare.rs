@@ -1,0 +1,283 @@
+//! From lab.yaml to a site that a plan can run on: the choices, made once and recorded, before anything is touched.
+
+use crate::{
+    apply::{Parts, Site},
+    cli::Arguments,
+    config,
+    context::{self, Record},
+    engine::{self, Engine},
+    error::{Class, Error, Result, ResultExt},
+    event::Events,
+    fit::{self, Proportion},
+    host::{Accelerator, Home, LabDir, capacity, choose_accelerator},
+    image::{Image, ImageDefinition},
+    journal::Journal,
+    kit::Kit,
+    lab::{EngineKind, Lab, Size},
+    remote::Keys,
+    source,
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// Environment variable that names a source tarball of Postgres-XC.
+pub const SOURCE_VARIABLE: &str = "PGXC_SOURCE";
+/// Disk space that guests and data need at the least, beside the cache.
+const ROOM: Size = Size::mib(4096);
+
+/// lab.lock: what was chosen and how large it was, so that tonight's lab is last night's.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LockFile {
+    /// Name of the image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// Digest of the image's inputs, as its name in the cache.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_id: Option<String>,
+    /// The engine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine: Option<EngineKind>,
+    /// Where its source came from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// SHA-256 of the source tarball.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_digest: Option<String>,
+    /// What part of the memory the guests get.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proportion: Option<Proportion>,
+}
+
+impl LockFile {
+    /// Beside lab.yaml.
+    pub fn path(lab_file: &Path) -> PathBuf {
+        lab_file.with_extension("lock")
+    }
+
+    fn read(path: &Path) -> Result<LockFile> {
+        let Ok(text) = fs::read_to_string(path) else { return Ok(LockFile::default()) };
+        serde_json::from_str(&text).map_err(|error| {
+            Error::caused(Class::LabFile, format!("cannot understand `{}`", path.display()), error)
+                .hint("it is written by `pgxc-lab up`: restore it, or remove it to choose anew")
+        })
+    }
+
+    fn write(&self, path: &Path) -> Result<()> {
+        let cannot = || format!("cannot write `{}`", path.display());
+        let mut text = serde_json::to_string_pretty(self).or_error(Class::Internal, cannot)?;
+        text.push('\n');
+        if fs::read_to_string(path).is_ok_and(|old| old == text) {
+            return Ok(());
+        }
+        fs::write(path, text).or_error(Class::Host, cannot)
+    }
+}
+
+/// Whether the choices may be written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// `plan`: nothing is touched.
+    Look,
+    /// `up`: choices are recorded.
+    Act,
+}
+
+/// Reads lab.yaml and makes every choice.
+///
+/// # Errors
+/// When lab.yaml breaks a rule, the host is too small, or nothing of a list can be had.
+pub async fn site(arguments: &Arguments, home: Home, purpose: Purpose, events: Events) -> Result<Site> {
+    let file = arguments.file();
+    let loaded = config::load(&file).map_err(config::Problems::into_error)?;
+    let dir = home.lab(loaded.lab.name.as_str());
+    let old = Record::read(&dir)?;
+    let lock_path = LockFile::path(&file);
+    let mut lock = LockFile::read(&lock_path)?;
+
+    let definition = choose_image(&loaded.lab, &lock, &events)?;
+    let (engine, found) = choose_engine(&loaded.lab, &lock, old.as_ref(), &home, &events).await?;
+    let recorded = old.as_ref().map(|record| record.proportion).or(lock.proportion);
+    let memory = capacity::memory()?;
+    let fitted = fit::fit(&loaded.lab, memory, recorded)?;
+    if old.is_none() || purpose == Purpose::Look {
+        for note in &fitted.notes {
+            events.note(note.clone());
+        }
+    }
+    check_disk(&fitted.lab, &home, &dir)?;
+    let (accelerator, why) = accelerator(&fitted.lab, old.as_ref(), &dir, &home).await?;
+    events.note(why);
+
+    let packages: Vec<String> = engine.packages().iter().map(|package| (*package).to_owned()).chain(fitted.lab.guest.packages.iter().cloned()).collect();
+    let image = Image::new(&home, definition.clone(), &packages, &fitted.lab.guest);
+    let kit = match (engine.build(&fitted.lab), found) {
+        (Some(build), Some(found)) => Some(Kit::new(&home, build, found, definition.clone())),
+        _ => None,
+    };
+    if purpose == Purpose::Act {
+        make_directories(&dir)?;
+        make_password(&fitted.lab, &dir)?;
+        let addresses: Vec<_> = fitted.lab.nodes.iter().map(|node| (node.name.as_str(), node.address)).collect();
+        Keys::new(&dir).ensure(&addresses)?;
+        lock.image = Some(definition.name.clone());
+        lock.image_id = Some(image.id().to_owned());
+        lock.engine = Some(engine.kind());
+        lock.source = kit.as_ref().map(|kit| kit.source().place.clone());
+        lock.source_digest = kit.as_ref().map(|kit| kit.source().digest.clone());
+        lock.proportion = Some(fitted.proportion);
+        lock.write(&lock_path)?;
+        let mut uses = vec![image.id().to_owned()];
+        uses.extend(kit.iter().flat_map(|kit| [kit.id().to_owned(), kit.builder_id().to_owned()]));
+        let record = Record {
+            lab_yaml: fs::read_to_string(&file).or_error(Class::LabFile, || format!("cannot read `{}`", file.display()))?,
+            lab_file: std::path::absolute(&file).or_error(Class::LabFile, || format!("cannot find `{}`", file.display()))?,
+            engine: engine.kind(),
+            proportion: fitted.proportion,
+            uses,
+            accelerator,
+        };
+        record.write(&dir)?;
+    }
+    let login = context::login(&fitted.lab, &dir).unwrap_or_else(|_| crate::sql::Login {
+        user: fitted.lab.cluster.superuser.to_string(),
+        password: String::new(),
+        database: "postgres".into(),
+    });
+    let journal = Arc::new(match purpose {
+        Purpose::Act => Journal::open(&dir.journal())?,
+        Purpose::Look => Journal::read(&dir.journal()),
+    });
+    Ok(Site::new(Parts { lab: fitted.lab, home, dir, image, engine, kit, accelerator, login, journal, events }))
+}
+
+/// The first image of the list that this version has; the one of lab.lock first.
+fn choose_image(lab: &Lab, lock: &LockFile, events: &Events) -> Result<ImageDefinition> {
+    let locked = lock.image.iter().filter(|name| lab.images.contains(name));
+    let mut passed_over = Vec::new();
+    for name in locked.chain(lab.images.iter()) {
+        match ImageDefinition::find(name) {
+            Ok(definition) => {
+                if lock.image.as_ref() != Some(name) {
+                    passed_over.iter().for_each(|why: &String| events.note(why.clone()));
+                }
+                return Ok(definition);
+            }
+            Err(error) => passed_over.push(format!("image `{name}` passed over: {}", error.message())),
+        }
+    }
+    Err(Error::new(Class::Image, "none of lab.yaml's images can be had").evidence(passed_over.join("\n")).hint("add `debian-12` to the list `image`"))
+}
+
+/// The first engine of the list that can be had; that of the standing lab or of lab.lock first.
+async fn choose_engine(lab: &Lab, lock: &LockFile, old: Option<&Record>, home: &Home, events: &Events) -> Result<(Box<dyn Engine>, Option<source::Source>)> {
+    let override_path = std::env::var_os(SOURCE_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+    let mut kinds = lab.engines.clone();
+    let settled = old.map(|record| record.engine).or(if override_path.is_some() { None } else { lock.engine });
+    if let Some(settled) = settled.filter(|kind| kinds.contains(kind)) {
+        if old.is_some() && override_path.is_some() && settled != EngineKind::PostgresXc {
+            return Err(Error::new(Class::Usage, format!("{SOURCE_VARIABLE} is set, but lab `{}` runs {}", lab.name, settled.as_str()))
+                .hint("`pgxc-lab destroy` first: an engine cannot be changed under its data"));
+        }
+        kinds = vec![settled];
+    } else if let Some(record) = old {
+        return Err(Error::new(Class::LabFile, format!("lab `{}` runs {}, which lab.yaml no longer lists", lab.name, record.engine.as_str()))
+            .hint("`pgxc-lab destroy` first: an engine cannot be changed under its data"));
+    }
+    let mut passed_over = Vec::new();
+    for kind in kinds {
+        let engine = engine::of(kind);
+        if engine.build(lab).is_none() {
+            passed_over.iter().for_each(|why: &String| events.note(why.clone()));
+            let lacks = engine.lacks();
+            if old.is_none() && !lacks.is_empty() {
+                events.note(format!("engine `{}` is not the real thing: {}", kind.as_str(), lacks.join("; ")));
+            }
+            return Ok((engine, None));
+        }
+        let cache = home.cache().join("sources");
+        let request = source::Request {
+            override_path: override_path.clone(),
+            places: &lab.cluster.source,
+            base: &lab.directory,
+            cache: &cache,
+            // A tarball that was named on purpose may be another one; the lock then follows it.
+            pinned: if override_path.is_some() { None } else { lock.source_digest.as_deref() },
+            offline: std::env::var_os("PGXC_LAB_OFFLINE").is_some_and(|value| !value.is_empty()),
+        };
+        let found = source::obtain(&request, events, "source").await?;
+        passed_over.extend(found.passed_over.iter().map(|(place, why)| format!("engine `{}`: source {place} passed over: {why}", kind.as_str())));
+        if let Some(source) = found.source {
+            return Ok((engine, Some(source)));
+        }
+    }
+    Err(Error::new(Class::Image, "none of lab.yaml's engines can be had")
+        .evidence(passed_over.join("\n"))
+        .hint(format!("name a source tarball with {SOURCE_VARIABLE}=/path/to/pgxc-v1.0.2.tar.gz, or add `postgres-fdw` to the list `engine`")))
+}
+
+fn check_disk(lab: &Lab, home: &Home, dir: &LabDir) -> Result<()> {
+    if dir.exports_image().exists() {
+        return Ok(());
+    }
+    let free = capacity::free_space(home.path())?;
+    if free >= ROOM {
+        return Ok(());
+    }
+    Err(Error::new(Class::Host, format!("only {free} are free below `{}`, lab `{}` needs {ROOM} at the least", home.path().display(), lab.name))
+        .hint("free some space, or take another place with `--home DIR`"))
+}
+
+/// The accelerator, proved once per boot of the host: the proof takes seconds where KVM lies.
+async fn accelerator(lab: &Lab, old: Option<&Record>, dir: &LabDir, home: &Home) -> Result<(Accelerator, String)> {
+    if let Some(record) = old.filter(|_| crate::host::Private::find(dir).is_some()) {
+        return Ok((record.accelerator, format!("guests run under {}, as when the lab was made", record.accelerator.as_str())));
+    }
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let path = home.cache().join("accelerator.json");
+    let key = format!("{}/{:?}", boot.trim(), lab.acceleration);
+    if let Some((seen, accelerator, why)) = fs::read_to_string(&path).ok().and_then(|text| serde_json::from_str::<(String, Accelerator, String)>(&text).ok())
+        && seen == key
+    {
+        return Ok((accelerator, why));
+    }
+    let (accelerator, why) = choose_accelerator(lab.acceleration, &home.cache()).await?;
+    if let Ok(text) = serde_json::to_string(&(key, accelerator, &why)) {
+        // Only a memory of what was seen: without it the next run looks again.
+        let _ = fs::write(&path, text);
+    }
+    Ok((accelerator, why))
+}
+
+fn make_directories(dir: &LabDir) -> Result<()> {
+    for name in ["logs", "disks", "keys"] {
+        let path = dir.join(name);
+        fs::create_dir_all(&path).or_error(Class::Host, || format!("cannot make `{}`", path.display()))?;
+    }
+    use std::os::unix::fs::PermissionsExt;
+    let keys = dir.keys();
+    fs::set_permissions(&keys, fs::Permissions::from_mode(0o700)).or_error(Class::Host, || format!("cannot protect `{}`", keys.display()))
+}
+
+fn make_password(lab: &Lab, dir: &LabDir) -> Result<()> {
+    let path = dir.join("keys/password");
+    if lab.cluster.password.is_some() || path.exists() {
+        return Ok(());
+    }
+    let mut random = [0u8; 12];
+    fs::File::open("/dev/urandom")
+        .and_then(|mut file| std::io::Read::read_exact(&mut file, &mut random))
+        .or_error(Class::Host, || "cannot read /dev/urandom".into())?;
+    let password: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    use std::os::unix::fs::OpenOptionsExt;
+    fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)
+        .and_then(|mut file| std::io::Write::write_all(&mut file, password.as_bytes()))
+        .or_error(Class::Host, || format!("cannot write `{}`", path.display()))
+}

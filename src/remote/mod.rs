@@ -1,0 +1,7 @@
+//! A shell on a guest.
+
+mod keys;
+mod ssh;
+
+pub use keys::Keys;
+pub use ssh::{Output, Ssh};

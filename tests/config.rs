@@ -1,0 +1,295 @@
+//! lab.yaml from text to `Lab`: the document's lab, defaults, other sizes, and every problem with its place.
+
+use pgxc_lab::{
+    config::{self, Problems},
+    error::{Class, Error},
+    lab::{EngineKind, Lab, Role, Size},
+};
+use std::{fs, path::Path};
+
+#[track_caller]
+fn load(path: &str) -> Lab {
+    match config::load(Path::new(path)) {
+        Ok(loaded) => loaded.lab,
+        Err(problems) => panic!("{problems}"),
+    }
+}
+
+fn problems(text: &str) -> Problems {
+    match config::parse(text, Path::new("lab.yaml")) {
+        Ok(_) => panic!("it was taken as good:\n{text}"),
+        Err(problems) => problems,
+    }
+}
+
+/// A good lab of two nodes with a change: the base of most small tests.
+fn two(extra: &str) -> String {
+    let nodes = "nodes:\n  - {name: a, address: 192.168.122.2, roles: [gtm]}\n  - {name: b, address: 192.168.122.3, roles: [gtm_proxy, datanode, coordinator]}\n";
+    format!("name: t\n{nodes}{extra}")
+}
+
+#[test]
+fn the_documents_lab() {
+    let lab = load("lab.yaml");
+    assert_eq!(lab.nodes.len(), 8);
+    let first = &lab.nodes[0];
+    assert_eq!(
+        (first.name.as_str(), first.export.as_str(), first.memory),
+        ("db-192-168-122-171", "/data03/171", Size::mib(8192))
+    );
+    let names = |role| lab.placed(role).iter().map(|placed| placed.name.to_string()).collect::<Vec<_>>().join(" ");
+    assert_eq!(names(Role::Gtm), "one");
+    assert_eq!(names(Role::GtmStandby), "two");
+    assert_eq!(names(Role::GtmProxy), "1 2 3 4 5 6");
+    assert_eq!(names(Role::Datanode), "datanode_1 datanode_2 datanode_3 datanode_4 datanode_5 datanode_6");
+    assert_eq!(
+        names(Role::Coordinator),
+        "coordinate_1 coordinate_2 coordinate_3 coordinate_4 coordinate_5 coordinate_6"
+    );
+    let datanode = &lab.cluster.components[&Role::Datanode];
+    let value = |name: &str| datanode.parameters.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+    for (name, expected) in [
+        ("unix_socket_permissions", "0700"),
+        ("random_page_cost", "1.0"),
+        ("synchronous_commit", "off"),
+        ("archive_command", "/bin/date"),
+        ("datestyle", "iso, mdy"),
+        ("unix_socket_directory", "."),
+        ("log_filename", "postgresql-%Y-%m-%d_%H%M%S.log"),
+    ] {
+        assert_eq!(value(name), Some(expected), "{name}");
+    }
+}
+
+/// The defaults are the document's values: lab.yaml says the same as its first and last keys alone.
+#[test]
+fn lab_yaml_writes_every_default() {
+    let text = fs::read_to_string("lab.yaml").expect("lab.yaml");
+    let start = text.find("\nnodes:").expect("nodes");
+    let end = text.find("\nguest:").expect("guest after nodes");
+    let small = format!("name: pgxc\n{}\n", &text[start..end]);
+    let small = config::parse(&small, Path::new("lab.yaml")).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(small, load("lab.yaml"));
+    assert_eq!(text.lines().next(), Some("# yaml-language-server: $schema=./lab.schema.json"));
+}
+
+/// lab.yaml is the manual: a key that it does not show is one that nobody finds.
+#[test]
+fn lab_yaml_shows_every_key() {
+    let text = fs::read_to_string("lab.yaml").expect("lab.yaml");
+    let schema: serde_json::Value = serde_json::from_str(&config::schema()).expect("a schema");
+    let mut missing = Vec::new();
+    for section in ["NetworkFile", "VmFile", "NfsFile", "GuestFile", "ClusterFile", "CoordinatorFile", "ComponentFile"]
+    {
+        let properties = schema["definitions"][section]["properties"].as_object();
+        for key in properties.expect(section).keys() {
+            if !text.lines().any(|line| line.trim_start().starts_with(&format!("{key}:"))) && key != "password" {
+                missing.push(key.clone());
+            }
+        }
+    }
+    assert!(missing.is_empty(), "lab.yaml does not write {missing:?}");
+}
+
+#[test]
+fn the_schema_is_checked_in() {
+    let current = config::schema();
+    if std::env::var_os("UPDATE_EXPECTED").is_some() {
+        fs::write("lab.schema.json", &current).expect("the file can be written");
+    }
+    let written = fs::read_to_string("lab.schema.json").unwrap_or_default();
+    assert!(written == current, "lab.schema.json is old: run the tests with UPDATE_EXPECTED=1");
+}
+
+#[test]
+fn labs_of_other_sizes() {
+    let lab = load("tests/labs/two.yaml");
+    assert_eq!((lab.nodes.len(), lab.placed(Role::Coordinator).len()), (2, 1));
+
+    let lab = load("tests/labs/four.yaml");
+    assert_eq!(lab.engines, [EngineKind::PostgresXc, EngineKind::PostgresFdw]);
+    assert_eq!(lab.images, ["debian-12"]);
+    let datanode = &lab.cluster.components[&Role::Datanode].parameters;
+    assert!(datanode.contains(&("shared_buffers".into(), "64MB".into())), "changed");
+    assert!(datanode.contains(&("wal_level".into(), "hot_standby".into())), "kept");
+    assert!(!datanode.iter().any(|(key, _)| key == "archive_mode"), "left out");
+    assert_eq!(datanode.iter().position(|(key, _)| key == "shared_buffers"), Some(8), "in its place");
+
+    let lab = load("tests/labs/forty.yaml");
+    assert_eq!((lab.nodes.len(), lab.placed(Role::Datanode).len()), (40, 38));
+    assert_eq!(lab.placed(Role::Datanode)[9].name.as_str(), "datanode_10");
+    assert_eq!(lab.placed(Role::Datanode)[0].name.as_str(), "datanode_01");
+}
+
+#[test]
+fn what_follows_from_other_values() {
+    let lab = config::parse(
+        &two("network: {subnet: 192.168.122.0/25}\nnfs: {mount: /srv/}\ncluster: {link: /usr/xc, version: 1.0.4}\n"),
+        Path::new("x/lab.yaml"),
+    );
+    let lab = lab.unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(lab.network.gateway.to_string(), "192.168.122.1");
+    assert_eq!(lab.cluster.components[&Role::Gtm].directory, "/srv/pgxc_gtm");
+    assert_eq!(lab.cluster.prefix, "/usr/xc_1.0.4");
+    assert_eq!(lab.nodes[1].export, "/data03/3");
+    assert!(lab.directory.ends_with("x"));
+}
+
+#[test]
+fn empty_sections_are_defaults() {
+    let lab = config::parse(&two("network:\n  # subnet: …\nvm: ~\ncluster:\n  gtm:\n"), Path::new("lab.yaml"));
+    let plain = config::parse(&two(""), Path::new("lab.yaml"));
+    assert_eq!(
+        lab.unwrap_or_else(|problems| panic!("{problems}")),
+        plain.unwrap_or_else(|problems| panic!("{problems}"))
+    );
+}
+
+/// Every tests/labs/broken-*.yaml has exactly the problems of the text file beside it.
+#[test]
+fn broken_labs() {
+    let mut count = 0;
+    let mut files: Vec<_> =
+        fs::read_dir("tests/labs").expect("the folder").map(|entry| entry.expect("an entry").path()).collect();
+    files.sort();
+    for path in files {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if !name.starts_with("broken-") || !name.ends_with(".yaml") {
+            continue;
+        }
+        count += 1;
+        let problems = match config::load(&path) {
+            Ok(_) => panic!("{name} was taken as good"),
+            Err(problems) => format!("{problems}\n"),
+        };
+        let beside = path.with_extension("txt");
+        if std::env::var_os("UPDATE_EXPECTED").is_some() {
+            fs::write(&beside, &problems).expect("the file can be written");
+        }
+        assert_eq!(problems, fs::read_to_string(&beside).unwrap_or_default(), "{name}");
+    }
+    assert!(count >= 5, "only {count} files were found");
+}
+
+#[test]
+fn a_missing_file() {
+    let problems = config::load(Path::new("tests/labs/none.yaml")).expect_err("there is no such file");
+    assert_eq!(problems.list().len(), 1);
+    let error = Error::from(problems);
+    assert_eq!(error.class(), Class::LabFile);
+    assert!(error.to_string().contains("none.yaml"), "{error}");
+}
+
+#[test]
+fn problems_for_programs() {
+    let problems = problems("name: Bad\nnodes: []\n");
+    let json = serde_json::to_value(problems.list()).expect("JSON");
+    assert_eq!(json[0]["line"], 1);
+    assert_eq!(json[0]["column"], 7);
+    assert_eq!(json[1]["message"], "`nodes` names no node");
+    assert_eq!(Error::from(problems).to_string().lines().next(), Some("lab.yaml has 2 problems; nothing was touched"));
+}
+
+/// One line each: what is changed, and the start of the only message that it gives.
+#[test]
+fn single_problems() {
+    let mut wrong = Vec::new();
+    for (extra, place, message) in [
+        ("fit: grow\n", "5:6", "`grow` is not known here"),
+        ("nfs: {mount: data02}\n", "5:14", "`data02` is not an absolute path"),
+        ("nfs: {options: ['a,b']}\n", "5:17", "`a,b` is not a mount option"),
+        ("nfs: {options: tcp}\n", "5:16", "`options` cannot be the single value `tcp`"),
+        ("vm: {cpus: 0}\n", "5:12", "`0` is not a number of CPUs"),
+        ("vm: {memory: 255MiB}\n", "5:14", "`255MiB` is too little"),
+        ("vm: {memory: 1.5GiB}\n", "5:14", "`1.5GiB` is not a size"),
+        ("vm: {memory: }\n", "5:6", "`memory` has no value"),
+        ("vm: 4\n", "5:5", "`vm` cannot be the single value `4`"),
+        ("engine: []\n", "5:9", "the list `[]` has no choice"),
+        ("engine: postgres_xc\n", "5:9", "`postgres_xc` is not known here"),
+        ("engine: {a: b}\n", "5:9", "`engine` cannot be a mapping"),
+        ("image: [a, a]\n", "5:12", "choice `a` is given twice"),
+        ("network: {gateway: 192.168.122.0}\n", "5:20", "gateway `192.168.122.0` is not a host address"),
+        ("network: {gateway: 192.168.122.2}\n", "3:24", "address `192.168.122.2` is the gateway's"),
+        ("network: {domain: Sky_Mobi}\n", "5:19", "`Sky_Mobi` is not a domain"),
+        ("guest: {uid: 0}\n", "5:14", "`0` is not a uid"),
+        ("guest: {user: root}\n", "5:15", "`root` cannot run a database"),
+        ("guest: {timezone: Asia Shanghai}\n", "5:19", "`Asia Shanghai` is not the name of a time zone"),
+        ("guest: {sysctl: {kernel: 1}}\n", "5:18", "`kernel` is not a kernel parameter"),
+        ("guest: {limits: ['* soft nofile']}\n", "5:18", "`* soft nofile` is not a line of limits.conf"),
+        ("guest: {services: {on: [acpid]}}\n", "5:25", "service `acpid` is both off and on"),
+        ("guest: {iptables: 'iptables -F'}\n", "5:19", "line 1 of iptables, `iptables -F`"),
+        ("guest: {iptables: '*filter'}\n", "5:19", "the table of iptables has no `COMMIT`"),
+        ("cluster: {source: ['ftp://x/y']}\n", "5:20", "`ftp://x/y` is not a place of a source package"),
+        ("cluster: {configure: [--prefix=/x]}\n", "5:23", "`--prefix=/x` cannot be given here"),
+        ("cluster: {hba: [trust all]}\n", "5:17", "`trust all` is not a line of pg_hba.conf"),
+        ("cluster: {link: /opt/x, prefix: /opt/x}\n", "5:17", "link `/opt/x` lies in the prefix"),
+        ("cluster: {version: one}\n", "5:20", "`one` is not a version"),
+        ("cluster: {gtm: {port: 65536}}\n", "5:23", "`65536` is not a port"),
+        ("cluster: {gtm: {pooler_port: 1}}\n", "5:17", "unknown key `pooler_port` in `gtm`"),
+        ("cluster: {gtm: {directory: /data/gtm}}\n", "5:28", "data directory `/data/gtm` of gtm is not below"),
+        ("cluster: {datanode: {port: 1922}}\n", "4:68", "port `1922` is coordinator pooler's and datanode's on `b`"),
+        (
+            "cluster: {coordinator: {pooler_port: 1924}}\n",
+            "5:38",
+            "port `1924` is coordinator pooler's and gtm_proxy's",
+        ),
+        (
+            "cluster: {datanode: {directory: /data02/pgxc_gtm_proxy/d}}\n",
+            "5:33",
+            "data directory `/data02/pgxc_gtm_proxy/d` of datanode overlaps",
+        ),
+        (
+            "cluster: {datanode: {name: coordinate_1}}\n",
+            "4:68",
+            "`coordinate_1` would be the name of datanode and coordinator",
+        ),
+        ("cluster: {datanode: {name: 'Data {n}'}}\n", "5:28", "`Data 1` is not an identifier"),
+        ("cluster: {datanode: {parameters: {gtm_port: 1}}}\n", "5:35", "parameter `gtm_port` is set by pgxc-lab"),
+        (
+            "cluster: {datanode: {parameters: {port: 1}}}\n",
+            "5:41",
+            "parameter `port` is `1`, but the port of datanode is 1923",
+        ),
+        ("cluster: {datanode: {parameters: {Fsync: on, fsync: off}}}\n", "5:46", "key `fsync` is given twice"),
+        ("cluster: {datanode: {parameters: {a: \"'x'\"}}}\n", "5:35", "value `'x'` of `a` has quotes inside"),
+        ("cluster: {datanode: {parameters: {a: [1]}}}\n", "5:38", "`a` cannot be a list"),
+        (
+            "cluster: {coordinator: {parameters: {max_datanodes: 0}}}\n",
+            "5:53",
+            "1 nodes have the role `datanode`, but `max_datanodes` is `0`",
+        ),
+        (
+            "cluster: {coordinator: {parameters: {max_datanodes: many}}}\n",
+            "5:53",
+            "`many` is not a value of `max_datanodes`",
+        ),
+        ("name: u\n", "5:1", "key `name` is given twice in lab.yaml"),
+        ("memory: 8GiB\n", "5:1", "unknown key `memory` in lab.yaml"),
+        ("vm: {\n", "5:5", "not YAML in"),
+    ] {
+        let problems = problems(&two(extra));
+        let text = problems.to_string();
+        if problems.list().len() != 1 || !text.starts_with(&format!("lab.yaml:{place}: {message}")) {
+            wrong.push(format!("{extra}{text}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+#[test]
+fn parameters_that_repeat_the_port_are_written_once() {
+    let lab = config::parse(&two("cluster: {datanode: {parameters: {port: 1923}}}\n"), Path::new("lab.yaml"));
+    let lab = lab.unwrap_or_else(|problems| panic!("{problems}"));
+    assert!(!lab.cluster.components[&Role::Datanode].parameters.iter().any(|(key, _)| key == "port"));
+}
+
+/// Half-written files are what an editor's checker sees most.
+#[test]
+fn a_file_cut_off_anywhere() {
+    let text = fs::read_to_string("lab.yaml").expect("lab.yaml");
+    for end in (0..text.len()).step_by(97).filter(|end| text.is_char_boundary(*end)) {
+        if let Err(problems) = config::parse(&text[..end], Path::new("lab.yaml")) {
+            assert!(!problems.list().is_empty());
+        }
+    }
+}
