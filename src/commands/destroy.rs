@@ -4,7 +4,7 @@ use crate::{
     cli::Arguments,
     context,
     error::{Class, Error, Result, ResultExt},
-    host::{Lock, end_holder, look_for_leftovers},
+    host::{Directory, Lock, end_holder, look_for_leftovers},
 };
 use std::{
     fs,
@@ -34,12 +34,12 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
     }
     // One stroke: with the holder end all guests and daemons, the network and every mount of the lab.
     end_holder(&dir)?;
-    let leftovers: Vec<_> = look_for_leftovers(&dir).into_iter().filter(|leftover| leftover.kind != "directory").collect();
+    let mut leftovers = look_for_leftovers(&dir, Directory::MayBeThere);
     if leftovers.is_empty() {
         // Only now: a mount below the directory would lead the removal into live data.
         fs::remove_dir_all(dir.path()).or_error(Class::Leftovers, || format!("cannot remove `{}`", dir.path().display()))?;
+        leftovers = look_for_leftovers(&dir, Directory::MustBeGone);
     }
-    let leftovers = if leftovers.is_empty() { look_for_leftovers(&dir) } else { leftovers };
     if !leftovers.is_empty() {
         let list: Vec<String> = leftovers.iter().map(|leftover| format!("{}: {}", leftover.kind, leftover.what)).collect();
         return Err(Error::new(Class::Leftovers, format!("lab `{name}` left something behind"))

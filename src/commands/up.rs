@@ -35,7 +35,7 @@ pub async fn run(arguments: &Arguments) -> Result<u8> {
     signals.abort();
     let summary = screen.await.ok();
 
-    let (site, tally) = outcome?;
+    let (farewell, tally) = outcome?;
     if let Some(error) = tally.failure {
         // The display has told each failure in full; only an interruption is new.
         if error.class() == Class::Interrupted || summary.is_none_or(|summary| summary.failures.is_empty()) {
@@ -44,7 +44,10 @@ pub async fn run(arguments: &Arguments) -> Result<u8> {
         return Ok(error.class().exit_code());
     }
     if !arguments.json {
-        tell(&site, tally.changed, summary.as_ref());
+        if let Some(summary) = summary.filter(|_| tally.changed > 0) {
+            eprint!("{}", summary.timeline.chart(100));
+        }
+        eprint!("{farewell}");
     }
     Ok(0)
 }
@@ -54,7 +57,7 @@ pub(super) fn lock_path(home: &crate::host::Home, lab: &str) -> std::path::PathB
     home.path().join("locks").join(lab)
 }
 
-async fn act(arguments: &Arguments, home: crate::host::Home, events: Events, stop: CancellationToken) -> Result<(Arc<crate::apply::Site>, executor::Tally)> {
+async fn act(arguments: &Arguments, home: crate::host::Home, events: Events, stop: CancellationToken) -> Result<(String, executor::Tally)> {
     let site = Arc::new(prepare::site(arguments, home, Purpose::Act, events.clone()).await?);
     let plan = plan::up(&site.lab, site.engine.as_ref());
     events.send(Event::Begin {
@@ -70,7 +73,8 @@ async fn act(arguments: &Arguments, home: crate::host::Home, events: Events, sto
     site.journal.write(Entry::Begin { verb: "up".into(), version: env!("CARGO_PKG_VERSION").into() })?;
     let tally = executor::run(plan, site.clone(), site.journal.clone(), events, site.accelerator.tokens(), stop).await;
     site.journal.write(Entry::End { succeeded: tally.failure.is_none() })?;
-    Ok((site, tally))
+    // Not the site itself: it holds a sender of events, and the display goes on as long as there is one.
+    Ok((farewell(&site, tally.changed), tally))
 }
 
 /// The first signal lets running steps end, the second ends at once; both leave a lab that `up` goes on with.
@@ -90,18 +94,20 @@ async fn listen(stop: CancellationToken, events: Events) {
     }
 }
 
-fn tell(site: &crate::apply::Site, changed: usize, summary: Option<&ui::Summary>) {
+/// What a person does next.
+fn farewell(site: &crate::apply::Site, changed: usize) -> String {
+    let name = &site.lab.name;
     if changed == 0 {
-        eprintln!("lab `{}` is up; nothing changed", site.lab.name);
-        return;
+        return format!("lab `{name}` is up; nothing changed\n");
     }
-    if let Some(summary) = summary {
-        eprint!("{}", summary.timeline.chart(100));
-    }
+    let mut text = format!("lab `{name}` is up. Go on with:\n");
     if let Some(first) = site.lab.placed(Role::Coordinator).first() {
-        eprintln!("lab `{}` is up. Go on with:", site.lab.name);
-        eprintln!("  pgxc-lab sql --on {} -c 'select 1'", first.node.name);
-        eprintln!("  pgxc-lab forward {}:{}   # then: psql -h 127.0.0.1 -p {} -U {} postgres", first.node.name, first.component.port, first.component.port, site.login.user);
-        eprintln!("  the password of `{}` is in {}", site.login.user, site.dir.join("keys/password").display());
+        let (node, port, user) = (&first.node.name, first.component.port, &site.login.user);
+        text.push_str(&format!("  pgxc-lab sql --on {node} -c 'select 1'\n"));
+        text.push_str(&format!("  pgxc-lab forward {node}:{port}   # then: psql -h 127.0.0.1 -p {port} -U {user} postgres\n"));
+        if site.lab.cluster.password.is_none() {
+            text.push_str(&format!("  the password of `{user}` is in {}\n", site.dir.join("keys/password").display()));
+        }
     }
+    text
 }

@@ -19,11 +19,20 @@ pub struct Leftover {
 /// How long the kernel may take to release what ended with the namespaces.
 const RELEASED: Duration = Duration::from_secs(5);
 
+/// Whether the lab's directory counts as a leftover.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Directory {
+    /// Its removal comes later.
+    MayBeThere,
+    /// It was removed.
+    MustBeGone,
+}
+
 /// Looks for processes, mounts, loop devices and files of a lab.
-pub fn look(lab: &LabDir) -> Vec<Leftover> {
+pub fn look(lab: &LabDir, directory: Directory) -> Vec<Leftover> {
     let deadline = Instant::now() + RELEASED;
     loop {
-        let found = look_once(lab);
+        let found = look_once(lab, directory);
         if found.is_empty() || Instant::now() > deadline {
             return found;
         }
@@ -31,7 +40,7 @@ pub fn look(lab: &LabDir) -> Vec<Leftover> {
     }
 }
 
-fn look_once(lab: &LabDir) -> Vec<Leftover> {
+fn look_once(lab: &LabDir, directory: Directory) -> Vec<Leftover> {
     let mut found = Vec::new();
     found.extend(processes(lab.path()).into_iter().map(|(pid, command)| Leftover { kind: "process", what: format!("{pid} {command}") }));
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
@@ -45,7 +54,7 @@ fn look_once(lab: &LabDir) -> Vec<Leftover> {
             found.push(Leftover { kind: "loop device", what: format!("{device} of {file} (losetup --detach {device})") });
         }
     }
-    if lab.path().exists() {
+    if directory == Directory::MustBeGone && lab.path().exists() {
         found.push(Leftover { kind: "directory", what: lab.path().display().to_string() });
     }
     found
@@ -97,9 +106,9 @@ mod tests {
     fn finds_a_directory_and_nothing_else_of_a_lab_that_never_ran() {
         let home = tempfile::tempdir().expect("a temporary directory");
         let lab = Home::new(home.path()).lab("x");
-        assert_eq!(look_once(&lab), []);
+        assert_eq!(look_once(&lab, Directory::MustBeGone), []);
         fs::create_dir_all(lab.path()).expect("a directory");
-        let found = look_once(&lab);
+        let found = look_once(&lab, Directory::MustBeGone);
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!(found[0].kind, "directory");
     }

@@ -14,7 +14,7 @@ mod services;
 pub use exports::Exports;
 pub use holder::hold;
 pub use kvm::{Accelerator, choose as choose_accelerator};
-pub use leftovers::{Leftover, look as look_for_leftovers};
+pub use leftovers::{Directory, Leftover, look as look_for_leftovers};
 pub use lock::Lock;
 pub use paths::{Home, LabDir};
 pub use private::{Private, end_holder, last_lines, run};
