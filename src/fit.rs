@@ -36,6 +36,12 @@ impl Proportion {
     /// All of it.
     pub const WHOLE: Proportion = Proportion { millionths: WHOLE };
 
+    /// How much of `whole` the `part` is, at most all of it.
+    pub fn of_sizes(part: Size, whole: Size) -> Proportion {
+        let millionths = u128::from(part.as_bytes()) * u128::from(WHOLE) / u128::from(whole.as_bytes().max(1));
+        Proportion { millionths: u64::try_from(millionths).unwrap_or(WHOLE).min(WHOLE) }
+    }
+
     fn of(self, size: Size) -> Size {
         let bytes = u128::from(size.as_bytes()) * u128::from(self.millionths) / u128::from(WHOLE);
         // Not more than `size`, so it fits.
@@ -154,13 +160,18 @@ fn shrink(lab: &Lab, proportion: Proportion) -> Fitted {
     for role in [Role::Datanode, Role::Coordinator] {
         let Some(component) = lab.cluster.components.get_mut(&role) else { continue };
         for (key, value) in &mut component.parameters {
-            let Some((_, least)) = PARAMETERS.iter().find(|(name, _)| name == key) else { continue };
-            let Some(smaller) = smaller(value, proportion, *least) else { continue };
+            let Some(smaller) = smaller_parameter(key, value, proportion) else { continue };
             notes.push(format!("{key} of every {}: {smaller} instead of {value}", role.as_str()));
             *value = smaller;
         }
     }
     Fitted { lab, proportion, notes }
+}
+
+/// What a parameter becomes in a guest of this proportion; `None` when it stays as it is.
+pub fn smaller_parameter(key: &str, value: &str, proportion: Proportion) -> Option<String> {
+    let (_, least) = PARAMETERS.iter().find(|(name, _)| *name == key)?;
+    smaller(value, proportion, *least)
 }
 
 /// The shrunk value of a memory parameter in the unit that it is written in, or one smaller; `None` when it stays.

@@ -1,1 +1,6 @@
+//! All tests above the units, in one binary.
 
+mod config;
+mod download;
+mod e2e;
+mod help;

@@ -38,8 +38,9 @@ pub(super) fn lab(file: &LabFile, directory: PathBuf, problems: &mut Vec<Problem
     let nfs = nfs(&mut check, &file.nfs.section());
     let guest = guest::guest(&mut check, &file.guest.section());
     let cluster = file.cluster.section();
-    let components = components::components(&mut check, &cluster, nfs.as_ref().map(|nfs| nfs.mount.as_str()));
+    let mut components = components::components(&mut check, &cluster, nfs.as_ref().map(|nfs| nfs.mount.as_str()));
     let drafts = nodes::drafts(&mut check, file, name.as_ref(), network.as_ref());
+    components::follow_memory(&mut components, drafts.iter().filter_map(|draft| draft.memory).min());
     let roles = placement::names(&mut check, &drafts, &components);
     let placement = placement::Placement { nodes: &drafts, components: &components };
     placement.check(&mut check, file.nodes.place().unwrap_or(Place::START), engines.contains(&EngineKind::PostgresXc));

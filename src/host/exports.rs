@@ -5,15 +5,12 @@
 
 use super::{paths::LabDir, private::Private};
 use crate::{
+    engine::GUARD,
     error::{Class, Error, Result, ResultExt},
     event::Outcome,
     lab::Lab,
 };
 use std::path::PathBuf;
-
-/// Name of the file that proves that an export is mounted: nothing starts without it, so that a guest whose mount
-/// failed never initialises a database on its root disk.
-pub const GUARD: &str = ".pgxc-lab-guard";
 
 /// The exports of a lab, seen from outside.
 #[derive(Clone, Debug)]

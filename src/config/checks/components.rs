@@ -8,7 +8,8 @@ use crate::{
         shape::{ClusterFile, CoordinatorFile},
         typed::{Field, Placed},
     },
-    lab::{Component, NamePattern, Role},
+    fit::{self, Proportion},
+    lab::{Component, NamePattern, Role, Size},
 };
 use std::collections::BTreeMap;
 
@@ -92,6 +93,20 @@ fn component(check: &mut Checker, role: Role, file: &CoordinatorFile, mount: Opt
         pooler_port,
         pooler_port_place: file.pooler_port.place(),
         parameters,
+    }
+}
+
+/// The document's memory parameters are made for its guests of 8 GiB: where the file says nothing of its own, they
+/// follow the memory of the smallest guest.
+pub(super) fn follow_memory(components: &mut BTreeMap<Role, Draft>, smallest: Option<Size>) {
+    let document = defaults::MEMORY.parse::<Size>().ok();
+    let (Some(smallest), Some(document)) = (smallest, document) else { return };
+    let proportion = Proportion::of_sizes(smallest, document);
+    for (name, value) in components.values_mut().flat_map(|draft| &mut draft.parameters) {
+        // A place of its own means that the file says it.
+        if value.place == Place::START && let Some(smaller) = fit::smaller_parameter(name, &value.value, proportion) {
+            value.value = smaller;
+        }
     }
 }
 

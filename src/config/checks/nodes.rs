@@ -21,7 +21,7 @@ pub(super) struct Draft {
     address: Option<Placed<Ipv4Addr>>,
     mac: Option<Placed<Mac>>,
     cpus: Option<u32>,
-    memory: Option<Size>,
+    pub memory: Option<Size>,
     disk: Option<Size>,
     export: Option<Placed<String>>,
     /// Roles with their places, in start order.

@@ -1,0 +1,96 @@
+//! The life of a lab: made, killed in the middle, gone on with, changed by hand, grown, rebooted, destroyed.
+
+use super::bench::{Bench, Source, assert_no_leftovers, until};
+use std::{fs, time::Duration};
+
+const LAB: &str = include_str!("../labs/four.yaml");
+
+#[test]
+fn a_lab_converges_from_anything_half_made() {
+    let bench = Bench::new(LAB, Source::XcOrStandin);
+    bench.run(&["validate"]).succeeded();
+    let plan = bench.run(&["plan", "--json"]).succeeded().json();
+    assert_eq!(plan["changes"], plan["steps"].as_array().expect("steps").len(), "nothing is there yet");
+    assert!(!bench.lab_directory("four").exists(), "plan touches nothing");
+
+    // kill -9 in the middle: as soon as the first guest runs.
+    let output = bench.path("up");
+    let mut up = bench.start(&["up", "-v"], &output);
+    until("the first guest boots", Duration::from_secs(900), || {
+        let text = fs::read_to_string(&output).unwrap_or_default();
+        assert!(!text.contains("failed"), "{text}");
+        text.contains("waits for: address taken")
+    });
+    let other = bench.run(&["up"]).failed_with(9);
+    assert!(other.stderr.contains("held by another run"), "{}", other.stderr);
+    up.kill().expect("it runs");
+    up.wait().expect("it ends");
+
+    let resumed = bench.run(&["up", "-v"]).succeeded();
+    assert!(resumed.stderr.contains("proved: 6000 rows"), "{}", resumed.stderr);
+    let again = bench.run(&["up"]).succeeded();
+    assert!(again.stderr.contains("nothing changed"), "{}", again.stderr);
+    let plan = bench.run(&["plan", "--json"]).succeeded().json();
+    assert_eq!(plan["changes"], 0, "{plan}");
+
+    keeps_data_and_components_over_a_reboot(&bench);
+    comes_back_after_a_guest_was_destroyed_by_hand(&bench);
+    takes_a_changed_parameter(&bench);
+    takes_one_node_more(&bench);
+
+    // Destroy works without lab.yaml, and says so when there is nothing left to do.
+    fs::remove_file(bench.lab_file()).expect("lab.yaml is there");
+    let destroyed = bench.run(&["destroy", "--yes"]).succeeded();
+    assert!(destroyed.took < Duration::from_secs(10), "destroy took {:?}", destroyed.took);
+    assert_no_leftovers(&bench.lab_directory("four"));
+    bench.write_lab(LAB);
+    let nothing = bench.run(&["destroy", "--yes"]).succeeded();
+    assert!(nothing.stderr.contains("nothing to destroy"), "{}", nothing.stderr);
+}
+
+fn keeps_data_and_components_over_a_reboot(bench: &Bench) {
+    bench.run(&["sql", "-c", "create table kept (k int) distribute by hash (k)"]).succeeded();
+    bench.run(&["sql", "-c", "insert into kept select generate_series(1, 100)"]).succeeded();
+    let booted = || bench.run(&["ssh", "db-192-168-122-173", "--", "cat /proc/sys/kernel/random/boot_id"]);
+    let before = booted().succeeded().stdout;
+    bench.run(&["ssh", "db-192-168-122-173", "--", "systemctl reboot"]);
+    until("the guest is another boot", Duration::from_secs(120), || {
+        let now = booted();
+        now.code == Some(0) && now.stdout != before
+    });
+    until("the components come back by themselves", Duration::from_secs(120), || bench.run(&["status"]).code == Some(0));
+    assert_eq!(count(bench, "kept"), "100");
+}
+
+fn comes_back_after_a_guest_was_destroyed_by_hand(bench: &Bench) {
+    let socket = bench.lab_directory("four").join("run/libvirt/libvirt-sock");
+    let uri = format!("qemu+unix:///system?socket={}", socket.display());
+    let destroyed = std::process::Command::new("virsh").args(["-q", "-c", &uri, "destroy", "db-192-168-122-174"]).status();
+    assert!(destroyed.expect("virsh runs").success());
+    bench.run(&["status"]).failed_with(8);
+    bench.run(&["up"]).succeeded();
+    assert_eq!(count(bench, "kept"), "100");
+}
+
+fn takes_a_changed_parameter(bench: &Bench) {
+    bench.write_lab(&LAB.replace("max_connections: 200", "max_connections: 210"));
+    bench.run(&["up"]).succeeded();
+    let shown = bench.run(&["ssh", "db-192-168-122-174", "--", "grep ^max_connections /data02/pgxc_datanode/postgresql.conf"]).succeeded();
+    assert!(shown.stdout.contains("210"), "{}", shown.stdout);
+    assert_eq!(count(bench, "kept"), "100");
+}
+
+fn takes_one_node_more(bench: &Bench) {
+    let more = "  - {name: db-192-168-122-175, address: 192.168.122.175, roles: []}\ncluster:\n";
+    bench.write_lab(&LAB.replace("cluster:\n", more));
+    bench.run(&["up"]).succeeded();
+    let hosts = bench.run(&["exec", "--on", "all", "--", "grep -c 192.168.122.175 /etc/hosts"]).succeeded();
+    assert_eq!(hosts.stdout.lines().filter(|line| line.ends_with(": 1")).count(), 5, "{}", hosts.stdout);
+    let status = bench.run(&["status", "--json"]).succeeded().json();
+    assert_eq!(status["nodes"].as_array().map(Vec::len), Some(5));
+}
+
+fn count(bench: &Bench, table: &str) -> String {
+    let rows = bench.run(&["sql", "--json", "--on", "db-192-168-122-174", "-c", &format!("select count(*) from {table}")]).succeeded().json();
+    rows[0]["rows"][0][0].as_str().unwrap_or_default().to_owned()
+}

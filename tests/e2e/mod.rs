@@ -1,0 +1,8 @@
+//! Whole labs: real libvirt, real (emulated) guests, real NFS, a real cluster, all in namespaces that pgxc-lab makes.
+//!
+//! They need root and `scripts/setup`. Run by `./scripts/test`, one after the other: guests need the cores.
+
+mod bench;
+mod eight;
+mod fdw;
+mod life;
