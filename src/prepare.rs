@@ -99,7 +99,7 @@ pub async fn site(arguments: &Arguments, home: Home, purpose: Purpose, events: E
     let mut lock = LockFile::read(&lock_path)?;
 
     let definition = choose_image(&loaded.lab, &lock, &events)?;
-    let (engine, found) = choose_engine(&loaded.lab, &lock, old.as_ref(), &home, &events).await?;
+    let (engine, found) = choose_engine(&loaded.lab, &lock, old.as_ref(), &home, &definition, &events).await?;
     let recorded = old.as_ref().map(|record| record.proportion).or(lock.proportion);
     let memory = capacity::memory()?;
     let fitted = fit::fit(&loaded.lab, memory, recorded)?;
@@ -173,7 +173,7 @@ fn choose_image(lab: &Lab, lock: &LockFile, events: &Events) -> Result<ImageDefi
 }
 
 /// The first engine of the list that can be had; that of the standing lab or of lab.lock first.
-async fn choose_engine(lab: &Lab, lock: &LockFile, old: Option<&Record>, home: &Home, events: &Events) -> Result<(Box<dyn Engine>, Option<source::Source>)> {
+async fn choose_engine(lab: &Lab, lock: &LockFile, old: Option<&Record>, home: &Home, definition: &ImageDefinition, events: &Events) -> Result<(Box<dyn Engine>, Option<source::Source>)> {
     let override_path = std::env::var_os(SOURCE_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
     let mut kinds = lab.engines.clone();
     let settled = old.map(|record| record.engine).or(if override_path.is_some() { None } else { lock.engine });
@@ -197,6 +197,14 @@ async fn choose_engine(lab: &Lab, lock: &LockFile, old: Option<&Record>, home: &
                 events.note(format!("engine `{}` is not the real thing: {}", kind.as_str(), lacks.join("; ")));
             }
             return Ok((engine, None));
+        }
+        // What is built needs no source again: the digest names the build.
+        if let (None, Some(digest), Some(build)) = (&override_path, &lock.source_digest, engine.build(lab)) {
+            let place = lock.source.clone().unwrap_or_default();
+            let source = source::Source { path: PathBuf::new(), digest: digest.clone(), place };
+            if Kit::new(home, build, source.clone(), definition.clone()).is_built() {
+                return Ok((engine, Some(source)));
+            }
         }
         let cache = home.cache().join("sources");
         let request = source::Request {

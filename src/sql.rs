@@ -1,11 +1,13 @@
-//! SQL over the wire, with the simple query protocol only: coordinators of Postgres-XC 1.0 and current servers alike.
+//! SQL over the wire: simple queries and COPY, which coordinators of Postgres-XC 1.0 and current servers understand alike.
 
 use crate::{
     engine::Row,
     error::{Class, Error, Result, ResultExt},
     host::Private,
 };
+use futures_util::SinkExt;
 use std::{
+    io::Cursor,
     net::{Ipv4Addr, SocketAddr},
     time::Duration,
 };
@@ -96,6 +98,23 @@ impl Sql {
             }
         }
         Ok(answers)
+    }
+
+    /// Runs a COPY … FROM STDIN with these lines, and gives the number of rows that it took.
+    ///
+    /// # Errors
+    /// The server's own words, and the statement.
+    pub async fn copy(&self, sql: &str, lines: String) -> Result<u64> {
+        let copy = async {
+            let sink = self.client.copy_in(sql).await?;
+            tokio::pin!(sink);
+            sink.as_mut().send(Cursor::new(lines.into_bytes())).await?;
+            sink.finish().await
+        };
+        tokio::time::timeout(self.patience, copy)
+            .await
+            .map_err(|_| too_slow(&format!("`{sql}` at {}", self.place), self.patience))?
+            .map_err(|error| explain(&format!("`{sql}` failed at {}", self.place), &error))
     }
 
     /// Runs a query and gives its first value.

@@ -70,6 +70,9 @@ async fn act(arguments: &Arguments, home: crate::host::Home, events: Events, sto
             .collect(),
         steps: plan.steps().count(),
     });
+    if let Some(tally) = executor::holds(&plan, &site, &events).await {
+        return Ok((farewell(&site, tally.changed), tally));
+    }
     site.journal.write(Entry::Begin { verb: "up".into(), version: env!("CARGO_PKG_VERSION").into() })?;
     let tally = executor::run(plan, site.clone(), site.journal.clone(), events, site.accelerator.tokens(), stop).await;
     site.journal.write(Entry::End { succeeded: tally.failure.is_none() })?;

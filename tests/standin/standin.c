@@ -634,6 +634,14 @@ static Result pq_read(int fd, void (*each)(Result *)) {
             if (!r.ncol) r.tag = strdup(body);
             if (each) { r.tag = strdup(body); each(&r); r = (Result){0}; }
         } else if (kind == 'Z') { free(body); return r; }
+        else if (kind == 'G' && each) { /* a user's COPY; a node has sent its rows already */
+            Buf b = {0};
+            size_t m = begin(&b, 'f');
+            add_string(&b, "the stand-in's psql sends no data");
+            end(&b, m);
+            put(fd, b.at, b.n);
+            free(b.at);
+        }
         else if (kind == 'R' && ntohl(*(uint32_t *)body) != 0) {
             char *password = getenv("PGPASSWORD");
             Buf b = {0};
@@ -679,7 +687,14 @@ static int pq_connect(const char *host, int port, const char *user, const char *
 /* ---- postgres: catalogue and placement --------------------------------------------------------------------------- */
 
 typedef struct { int oid, port; char name[NAMELEN], host[NAMELEN], type; bool primary, preferred; } Node;
-typedef struct { int fd, nnode, generation; const char *peer; char user[NAMELEN], db[NAMELEN]; Node node[MAXNODES]; } Session;
+typedef struct Prepared { struct Prepared *next; char *name, *sql; } Prepared; /* sql NULL: closed */
+typedef struct {
+    int fd, nnode, generation;
+    const char *peer;
+    char user[NAMELEN], db[NAMELEN], *portal, *portal_sql;
+    Prepared *prepared;
+    Node node[MAXNODES];
+} Session;
 typedef struct { char *s, *at; char kind; } Token; /* kind: w word, s string, n number, or the character itself */
 
 static bool coordinator;
@@ -968,11 +983,58 @@ static Result ddl(Session *s, Token *t, char *text) { /* create table NAME (...)
     }
     return first.error && create ? first : local_ddl(s, create, name, if_exists);
 }
+/* Where the rows of a table go: its datanodes, connected in the order of placement; on a datanode itself no others. */
+typedef struct { int nodes, fd[MAXNODES]; } Target;
+static bool target(Session *s, const char *name, Target *to, Result *r) {
+    Node dn[MAXNODES];
+    to->nodes = 0;
+    if (access(table_path(name), F_OK)) { *r = failed("42P01", "relation \"%s\" does not exist", name); return false; }
+    if (!coordinator) return true;
+    if ((to->nodes = table_nodes(s, name, dn, r)) < 0 || reach(s, dn, to->nodes, to->fd, r)) return false;
+    if (gtm_ask("GXID")) return true;
+    while (to->nodes) close(to->fd[--to->nodes]);
+    *r = failed("XX000", "GTM error, could not obtain a transaction id");
+    return false;
+}
+/* Writes the rows, or hands each node its share by a COPY of its own, and ends the connections. */
+static Result store(Target *to, const char *name, int *key, int n, const char *tag) {
+    Result r, first = {0};
+    if (!coordinator) {
+        FILE *f = fopen(fmt("base/%s.rows", name), "a");
+        if (!f) return failed("58030", "could not write rows: %s", strerror(errno));
+        for (int i = 0; i < n; i++) fprintf(f, "%d\n", key[i]);
+        fclose(f);
+    }
+    for (int i = 0; i < to->nodes; i++) {
+        Buf b = {0};
+        size_t m = begin(&b, 'Q'), none;
+        char *sql = fmt("copy \"%s\" from stdin", name), row[16];
+        add_string(&b, sql);
+        end(&b, m);
+        none = b.n;
+        for (int j = 0; j < n; j++) {
+            if (place(key[j], to->nodes) != i) continue;
+            m = begin(&b, 'd');
+            add(&b, row, snprintf(row, sizeof row, "%d\n", key[j]));
+            end(&b, m);
+        }
+        m = begin(&b, 'c');
+        end(&b, m);
+        if (b.n > none + 5) { /* has rows */
+            r = put(to->fd[i], b.at, b.n) ? pq_read(to->fd[i], NULL) : failed("08006", "server closed the connection unexpectedly");
+            if (r.error && !first.error) first = r;
+        }
+        free(sql);
+        free(b.at);
+        close(to->fd[i]);
+    }
+    return first.error ? first : done(fmt(tag, n));
+}
 static Result insert(Session *s, Token *t) { /* insert into NAME [(columns)] values (k, ...), ... | select ... generate_series(A, B) ... */
     char *name = t[2].s;
-    int *key = NULL, n = 0, nodes, fd[MAXNODES];
-    Node dn[MAXNODES];
-    Result r, first = {0};
+    int *key = NULL, n = 0;
+    Target to;
+    Result r;
     for (t += 3; t->kind == '('; t++) while (t->kind && t->kind != ')') t++;
     if (access(table_path(name), F_OK)) return failed("42P01", "relation \"%s\" does not exist", name);
     if (like(t, "values")) {
@@ -992,35 +1054,90 @@ static Result insert(Session *s, Token *t) { /* insert into NAME [(columns)] val
         for (int k = from; k <= to; k++) key[n++] = k;
     }
     if (!n) return syntax(t);
-    if (!coordinator) {
-        FILE *f = fopen(fmt("base/%s.rows", name), "a");
-        if (!f) return failed("58030", "could not write rows: %s", strerror(errno));
-        for (int i = 0; i < n; i++) fprintf(f, "%d\n", key[i]);
-        fclose(f);
-        return done(fmt("INSERT 0 %d", n));
-    }
-    if ((nodes = table_nodes(s, name, dn, &r)) < 0 || reach(s, dn, nodes, fd, &r)) return r;
-    if (!gtm_ask("GXID")) return failed("XX000", "GTM error, could not obtain a transaction id");
-    for (int i = 0; i < nodes; i++) {
-        Buf b = {0};
-        int sent = 0;
-        for (int j = 0; j < n; j++) {
-            char *value = NULL;
-            if (place(key[j], nodes) != i) continue;
-            value = fmt("%s(%d)", sent++ ? "," : "", key[j]);
-            if (!b.n) { char *head = fmt("insert into %s values ", name); add(&b, head, strlen(head)); }
-            add(&b, value, strlen(value));
-            free(value);
+    if (target(s, name, &to, &r)) r = store(&to, name, key, n, "INSERT 0 %d");
+    free(key);
+    return r;
+}
+/* The rows of a COPY as they arrive, in pieces that end anywhere. Only the first field is kept; \\. in it ends the data. */
+typedef struct { char field[64]; int len, fields, *key, n; bool escaped, any, ended; } Rows;
+static Result row_ends(Rows *w, int columns) {
+    char *rest;
+    long k;
+    bool last = w->fields == 1 && !strcmp(w->field, "\\.");
+    int fields = w->fields;
+    w->any = false;
+    if (last) { w->ended = true; return (Result){0}; }
+    errno = 0;
+    k = strtol(w->field, &rest, 10);
+    while (isspace((unsigned char)*rest)) rest++;
+    if (columns && fields < columns) return failed("22P04", "missing data for column %d", fields + 1);
+    if (columns && fields > columns) return failed("22P04", "extra data after last expected column");
+    if (rest == w->field || *rest) return failed("22P02", "invalid input syntax for integer: \"%s\"", w->field);
+    if (errno || k != (int)k) return failed("22003", "value \"%s\" is out of range for type integer", w->field);
+    if (w->n == 10000000) return failed("54000", "stand-in: too many rows");
+    if (!(w->n & (w->n - 1))) w->key = realloc(w->key, sizeof *w->key * (w->n ? 2 * w->n : 1));
+    w->key[w->n++] = k;
+    return (Result){0};
+}
+static Result rows(Rows *w, const char *p, uint32_t size, int columns) {
+    for (Result r; size--; p++) {
+        if (w->ended) break;
+        if (!w->any) { w->any = true; w->fields = 1; w->len = 0; w->escaped = false; memset(w->field, 0, sizeof w->field); }
+        if (*p == '\n') {
+            r = row_ends(w, columns);
+            if (r.error) return r;
+            continue;
         }
-        if (sent) {
-            add(&b, "", 1);
-            r = pq_exec(fd[i], b.at, NULL);
-            if (r.error && !first.error) first = r;
-        }
-        free(b.at);
-        close(fd[i]);
+        if (*p == '\t' && !w->escaped) w->fields++;
+        else if (w->fields == 1 && w->len + 1 < (int)sizeof w->field) w->field[w->len++] = *p;
+        w->escaped = *p == '\\' && !w->escaped;
     }
-    return first.error ? first : done(fmt("INSERT 0 %d", n));
+    return (Result){0};
+}
+static bool is_copy(Token *t) { return like(t, "copy @") && t[1].kind == 'w'; }
+/* copy NAME [(columns)] from stdin; what waits in OUT is sent with the CopyInResponse. Nothing is kept before CopyDone. */
+static Result copy(Session *s, Token *t, Buf *out) {
+    char *name = t[1].s, kind = 0, *body;
+    int columns = 0;
+    uint32_t size;
+    size_t m;
+    Target to;
+    Rows w = {0};
+    Result r = {0};
+    t += 2;
+    if (t->kind == '(') {
+        do { if (t[1].kind != 'w') return syntax(t + 1); columns++; t += 2; } while (t->kind == ',');
+        if (t++->kind != ')') return syntax(t - 1);
+    }
+    if (!like(t, "from stdin")) return failed("0A000", "stand-in: COPY is known as COPY name [(columns)] FROM STDIN only");
+    if (t[2].kind && (t[2].kind != ';' || t[3].kind)) return failed("0A000", "stand-in: COPY is known without options only");
+    if (s->generation != pool_generation) { s->nnode = load_nodes(s->node); s->generation = pool_generation; }
+    if (!gtm_ask("SNAPSHOT")) return failed("XX000", "GTM error, could not obtain snapshot");
+    if (!target(s, name, &to, &r)) return r;
+    m = begin(out, 'G');
+    add(out, "", 1);
+    add16(out, columns);
+    for (int i = 0; i < columns; i++) add16(out, 0);
+    end(out, m);
+    put(s->fd, out->at, out->n);
+    out->n = 0;
+    while (!r.error && kind != 'c') {
+        if (!(body = get_message(s->fd, &kind, &size))) r = failed("08006", "unexpected EOF on client connection");
+        else if (kind == 'd') r = rows(&w, body, size, columns);
+        else if (kind == 'f') r = failed("57014", "COPY from stdin failed: %s", body);
+        else if (kind != 'c' && kind != 'H' && kind != 'S') /* a Sync here is passed over, as in PostgreSQL: tokio-postgres sends one */
+            r = failed("08P01", "unexpected message type 0x%02X during COPY from stdin", kind);
+        free(body);
+    }
+    if (!r.error && w.any && !w.ended) r = rows(&w, "\n", 1, columns); /* a last line without its end */
+    if (r.error) while (to.nodes) close(to.fd[--to.nodes]);
+    else {
+        if (!coordinator) pthread_mutex_lock(&catalog);
+        r = store(&to, name, w.key, w.n, "COPY %d");
+        if (!coordinator) pthread_mutex_unlock(&catalog);
+    }
+    free(w.key);
+    return r;
 }
 static Result count(Session *s, const char *name) {
     Node dn[MAXNODES];
@@ -1163,6 +1280,53 @@ static bool startup(Session *s) {
     free(b.at);
     return m;
 }
+/* The extended protocol, as much as a COPY needs: statements by name, one portal, no parameters. */
+static char *cut_string(char **p, char *stop) { char *s = *p; if (s < stop) *p += strlen(s) + 1; return s < stop ? s : ""; }
+static int cut16(char **p, char *stop) { uint16_t n = 0; if (*p + 2 <= stop) memcpy(&n, *p, 2); *p += 2; return ntohs(n); }
+static Result extended(Session *s, char kind, char *body, uint32_t size, Buf *b) {
+    char *p = body, *stop = body + size, of = strchr("DC", kind) && size ? *p++ : 'S', *portal = kind == 'B' ? cut_string(&p, stop) : "", *name = cut_string(&p, stop);
+    Prepared *e = s->prepared;
+    Token *t;
+    size_t m;
+    int n;
+    if (kind == 'E' || of == 'P') portal = name;
+    while (e && (!e->sql || strcmp(e->name, name))) e = e->next;
+    if (kind == 'P') {
+        char *sql = cut_string(&p, stop);
+        if (e && *name) return failed("42P05", "prepared statement \"%s\" already exists", name);
+        t = tokens(sql, &n);
+        if (!is_copy(t) || cut16(&p, stop)) return failed("0A000", "stand-in: only simple queries are known, and COPY without parameters");
+        free(t);
+        if (!e) { e = calloc(1, sizeof *e); e->next = s->prepared; s->prepared = e; }
+        e->name = strdup(name);
+        e->sql = strdup(sql);
+        m = begin(b, '1');
+    } else if (kind == 'C') {
+        if (of == 'S' && e) e->sql = NULL;
+        if (of == 'P' && s->portal && !strcmp(s->portal, portal)) s->portal = NULL;
+        m = begin(b, '3');
+    } else if ((kind == 'B' || of == 'S') && kind != 'E' && !e) return failed("26000", "prepared statement \"%s\" does not exist", name);
+    else if (kind == 'B') {
+        for (n = cut16(&p, stop); n > 0; n--) cut16(&p, stop);
+        if ((n = cut16(&p, stop))) return failed("08P01", "bind message supplies %d parameters, but prepared statement \"%s\" requires 0", n, name);
+        s->portal = strdup(portal);
+        s->portal_sql = e->sql;
+        m = begin(b, '2');
+    } else if ((kind == 'E' || of == 'P') && (!s->portal || strcmp(s->portal, portal))) return failed("34000", "portal \"%s\" does not exist", portal);
+    else if (kind == 'E') {
+        t = tokens(s->portal_sql, &n);
+        s->portal = NULL;
+        Result r = copy(s, t, b);
+        free(t);
+        if (!r.error) add_result(b, &r);
+        return r;
+    } else { /* Describe */
+        if (of == 'S') { m = begin(b, 't'); add16(b, 0); end(b, m); }
+        m = begin(b, 'n');
+    }
+    end(b, m);
+    return (Result){0};
+}
 static void *pg_session(void *arg) {
     Session *s = calloc(1, sizeof *s);
     char kind, *body;
@@ -1174,7 +1338,8 @@ static void *pg_session(void *arg) {
         Buf b = {0};
         size_t m;
         int n, from = 0;
-        if (kind == 'Q') {
+        if (skipping && kind != 'S') {
+        } else if (kind == 'Q') {
             Token *t = tokens(body, &n);
             bool ok = true;
             if (n == 0) { m = begin(&b, 'I'); end(&b, m); }
@@ -1186,10 +1351,11 @@ static void *pg_session(void *arg) {
                     t[i] = (Token){.s = "", .at = stop.at};
                     /* What only touches this node's files is done under a lock; none is held while another node is asked. */
                     Token *first = t + from;
-                    bool local = s->peer || !coordinator || like(first, "create node") || like(first, "alter node") || like(first, "drop node");
+                    bool copies = is_copy(first); /* it waits for the client */
+                    bool local = !copies && (s->peer || !coordinator || like(first, "create node") || like(first, "alter node") || like(first, "drop node"));
                     if (local) pthread_mutex_lock(&catalog);
                     if (s->generation != pool_generation) { s->nnode = load_nodes(s->node); s->generation = pool_generation; }
-                    Result r = run(s, first, text);
+                    Result r = copies ? copy(s, first, &b) : run(s, first, text);
                     if (local) pthread_mutex_unlock(&catalog);
                     add_result(&b, &r);
                     ok = !r.error;
@@ -1199,12 +1365,13 @@ static void *pg_session(void *arg) {
                 from = i + 1;
             }
             free(t);
-        } else if (kind == 'S') skipping = false;
-        else if (!skipping) {
-            add_error(&b, "ERROR", "0A000", "stand-in: only simple queries are known");
-            skipping = true;
+        } else if (kind == 'S') { skipping = false; s->portal = NULL; }
+        else if (!strchr("HdcfX", kind)) { /* Flush, and what is left of a COPY that failed */
+            Result r = strchr("PBDEC", kind) ? extended(s, kind, body, size, &b) : failed("08P01", "invalid frontend message type %d", kind);
+            if (r.error) add_result(&b, &r);
+            skipping = r.error;
         }
-        if (kind == 'Q' || kind == 'S') { m = begin(&b, 'Z'); add(&b, "I", 1); end(&b, m); }
+        if ((kind == 'Q' && !skipping) || kind == 'S') { m = begin(&b, 'Z'); add(&b, "I", 1); end(&b, m); }
         up = !b.n || put(s->fd, b.at, b.n);
         free(b.at);
         free(body);

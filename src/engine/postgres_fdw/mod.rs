@@ -103,8 +103,8 @@ impl Engine for PostgresFdw {
             fill: vec![
                 format!("select pgxc_lab.drop_distributed_table('{TABLE}')"),
                 format!("select pgxc_lab.create_distributed_table('{TABLE}', 'k int, v text', 'k')"),
-                format!("insert into {TABLE} select k, 'row ' || k from generate_series(1, {ROWS}) as k"),
             ],
+            copy: format!("copy {TABLE} (k, v) from stdin"),
             counts,
             total: format!("select count(*) from {TABLE}"),
             rows: ROWS.into(),
