@@ -6,7 +6,7 @@ use crate::{
     engine::{self, Engine},
     error::{Class, Error, Result, ResultExt},
     fit::{self, Proportion},
-    host::{Home, LabDir, Private},
+    host::{Accelerator, Home, LabDir, Private, capacity},
     lab::{EngineKind, Lab, Node},
     remote::Keys,
     sql::Login,
@@ -28,7 +28,7 @@ pub struct Record {
     /// Entries of the cache that the lab uses: they are never pruned.
     pub uses: Vec<String>,
     /// The accelerator's word.
-    pub accelerator: crate::host::Accelerator,
+    pub accelerator: Accelerator,
 }
 
 impl Record {
@@ -39,7 +39,21 @@ impl Record {
     pub fn read(dir: &LabDir) -> Result<Option<Record>> {
         let path = dir.record();
         let Ok(text) = fs::read_to_string(&path) else { return Ok(None) };
-        serde_json::from_str(&text).map(Some).or_error(Class::Host, || format!("cannot understand `{}`", path.display()))
+        serde_json::from_str(&text)
+            .map(Some)
+            .or_error(Class::Host, || format!("cannot understand `{}`", path.display()))
+    }
+
+    /// A lab as it was fitted when it was brought up.
+    ///
+    /// # Errors
+    /// When it cannot be fitted.
+    pub fn fitted(&self, lab: &Lab) -> Result<Lab> {
+        let mut lab = fit::fit(lab, capacity::memory()?, Some(self.proportion))?.lab;
+        if self.accelerator == Accelerator::Tcg {
+            fit::slow_down(&mut lab);
+        }
+        Ok(lab)
     }
 
     /// Writes it.
@@ -81,8 +95,7 @@ impl Standing {
         let none = || Error::new(Class::Host, format!("lab `{name}` is not up")).hint("`pgxc-lab up` makes it");
         let record = Record::read(&dir)?.ok_or_else(none)?;
         let lab = config::parse(&record.lab_yaml, &record.lab_file).map_err(config::Problems::into_error)?;
-        let memory = crate::host::capacity::memory()?;
-        let lab = fit::fit(&lab, memory, Some(record.proportion))?.lab;
+        let lab = record.fitted(&lab)?;
         let host = Private::find(&dir);
         Ok(Standing { engine: engine::of(record.engine), lab, dir, record, host })
     }
@@ -92,7 +105,9 @@ impl Standing {
     /// # Errors
     /// When they are gone.
     pub fn host(&self) -> Result<&Private> {
-        self.host.as_ref().ok_or_else(|| Error::new(Class::Host, format!("lab `{}` is not running", self.lab.name)).hint("`pgxc-lab up` starts it"))
+        self.host.as_ref().ok_or_else(|| {
+            Error::new(Class::Host, format!("lab `{}` is not running", self.lab.name)).hint("`pgxc-lab up` starts it")
+        })
     }
 
     /// A node of it.
@@ -102,7 +117,8 @@ impl Standing {
     pub fn node(&self, name: &str) -> Result<&Node> {
         self.lab.node(name).ok_or_else(|| {
             let names: Vec<&str> = self.lab.nodes.iter().map(|node| node.name.as_str()).collect();
-            Error::new(Class::Usage, format!("lab `{}` has no node `{name}`", self.lab.name)).hint(format!("it has {}", names.join(", ")))
+            Error::new(Class::Usage, format!("lab `{}` has no node `{name}`", self.lab.name))
+                .hint(format!("it has {}", names.join(", ")))
         })
     }
 
@@ -139,16 +155,29 @@ pub fn lab_name(arguments: &Arguments, home: &Home) -> Result<String> {
         return Ok(name.to_string());
     }
     let text = fs::read_to_string(arguments.file()).unwrap_or_default();
-    let named = text.lines().find_map(|line| line.strip_prefix("name:")).map(|name| name.split('#').next().unwrap_or_default().trim().trim_matches(['"', '\'']));
+    let named = text
+        .lines()
+        .find_map(|line| line.strip_prefix("name:"))
+        .map(|name| name.split('#').next().unwrap_or_default().trim().trim_matches(['"', '\'']));
     if let Some(name) = named.filter(|name| name.parse::<crate::lab::NodeName>().is_ok()) {
         return Ok(name.to_owned());
     }
     match home.labs().as_slice() {
         [only] => Ok(only.clone()),
-        [] => Err(Error::new(Class::Usage, format!("no lab: `{}` names none, and there is none below `{}`", arguments.file().display(), home.path().display()))
-            .hint("`pgxc-lab up` makes one from lab.yaml")),
-        several => Err(Error::new(Class::Usage, format!("`{}` names no lab, and there are several", arguments.file().display()))
-            .hint(format!("take `--lab NAME` with one of {}", several.join(", ")))),
+        [] => Err(Error::new(
+            Class::Usage,
+            format!(
+                "no lab: `{}` names none, and there is none below `{}`",
+                arguments.file().display(),
+                home.path().display()
+            ),
+        )
+        .hint("`pgxc-lab up` makes one from lab.yaml")),
+        several => Err(Error::new(
+            Class::Usage,
+            format!("`{}` names no lab, and there are several", arguments.file().display()),
+        )
+        .hint(format!("take `--lab NAME` with one of {}", several.join(", ")))),
     }
 }
 
@@ -161,7 +190,10 @@ pub fn login(lab: &Lab, dir: &LabDir) -> Result<Login> {
         Some(password) => password.clone(),
         None => {
             let path = dir.join("keys/password");
-            fs::read_to_string(&path).or_error(Class::Host, || format!("cannot read `{}`", path.display()))?.trim().to_owned()
+            fs::read_to_string(&path)
+                .or_error(Class::Host, || format!("cannot read `{}`", path.display()))?
+                .trim()
+                .to_owned()
         }
     };
     Ok(Login { user: lab.cluster.superuser.to_string(), password, database: "postgres".into() })

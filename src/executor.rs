@@ -88,7 +88,14 @@ pub async fn holds<A: Apply>(plan: &Plan, apply: &Arc<A>, events: &Events) -> Op
 }
 
 /// Runs the plan to its end. When `stop` is cancelled no further step begins, and running ones end in peace.
-pub async fn run<A: Apply>(plan: Plan, apply: Arc<A>, journal: Arc<Journal>, events: Events, tokens: usize, stop: CancellationToken) -> Tally {
+pub async fn run<A: Apply>(
+    plan: Plan,
+    apply: Arc<A>,
+    journal: Arc<Journal>,
+    events: Events,
+    tokens: usize,
+    stop: CancellationToken,
+) -> Tally {
     let begun = Instant::now();
     let run = Arc::new(Run {
         apply,
@@ -117,10 +124,17 @@ pub async fn run<A: Apply>(plan: Plan, apply: Arc<A>, journal: Arc<Journal>, eve
     }
     while tasks.join_next().await.is_some() {}
     let mut tally = run.tally.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-    if run.stop.is_cancelled() && tally.failure.is_none() {
-        tally.failure = Some(Error::new(Class::Interrupted, "interrupted").hint("`pgxc-lab up` goes on where this run ended"));
+    // Children of an interrupted step get the terminal's signal too: what fails then was interrupted.
+    if run.stop.is_cancelled() {
+        tally.failure =
+            Some(Error::new(Class::Interrupted, "interrupted").hint("`pgxc-lab up` goes on where this run ended"));
     }
-    events.send(Event::End { succeeded: tally.failure.is_none(), changed: tally.changed, unchanged: tally.unchanged, took: begun.elapsed() });
+    events.send(Event::End {
+        succeeded: tally.failure.is_none(),
+        changed: tally.changed,
+        unchanged: tally.unchanged,
+        took: begun.elapsed(),
+    });
     tally
 }
 
@@ -157,13 +171,23 @@ impl<A: Apply> Run<A> {
     /// Waits until all steps have ended; gives the one that ended badly, if any did.
     async fn wait_for(&self, needs: &[String]) -> Option<String> {
         let mut ended = self.ended.subscribe();
-        let map = ended.wait_for(|map| needs.iter().all(|need| map.contains_key(need)) || needs.iter().any(|need| map.get(need) == Some(&Ended::Badly))).await.ok()?;
+        let map = ended
+            .wait_for(|map| {
+                needs.iter().all(|need| map.contains_key(need))
+                    || needs.iter().any(|need| map.get(need) == Some(&Ended::Badly))
+            })
+            .await
+            .ok()?;
         needs.iter().find(|need| map.get(*need) == Some(&Ended::Badly)).cloned()
     }
 
     async fn step(&self, step: &Step) -> Ended {
         let begun = Instant::now();
-        self.events.send(Event::Started { step: step.id.clone(), node: step.node.clone(), title: step.title.to_owned() });
+        self.events.send(Event::Started {
+            step: step.id.clone(),
+            node: step.node.clone(),
+            title: step.title.to_owned(),
+        });
         let result = match self.apply.foresee(step).await {
             Ok(Foresight::Holds(why)) => Ok(Outcome::Unchanged(why)),
             Ok(Foresight::Changes) => self.change(step).await,

@@ -39,7 +39,9 @@ pub async fn next_gxid(host: &Private, address: Ipv4Addr, port: u16, patience: D
     };
     tokio::time::timeout(patience, probe)
         .await
-        .map_err(|_| Error::new(Class::Cluster, format!("the GTM at {place} did not answer within {} s", patience.as_secs())))?
+        .map_err(|_| {
+            Error::new(Class::Cluster, format!("the GTM at {place} did not answer within {} s", patience.as_secs()))
+        })?
         .or_error(Class::Cluster, || format!("the GTM at {place} does not answer"))
 }
 
@@ -74,7 +76,8 @@ async fn read_message(socket: &mut TcpStream) -> io::Result<(u8, Vec<u8>)> {
     let kind = socket.read_u8().await?;
     let length = socket.read_i32().await?;
     let length = usize::try_from(length - 4).ok().filter(|length| *length <= LONGEST_ANSWER);
-    let length = length.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a message of an impossible length"))?;
+    let length =
+        length.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a message of an impossible length"))?;
     let mut body = vec![0u8; length];
     socket.read_exact(&mut body).await?;
     Ok((kind, body))

@@ -92,11 +92,14 @@ impl Journal {
     /// When the disk refuses.
     pub fn write(&self, entry: Entry) -> Result<()> {
         let at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let mut line = serde_json::to_string(&Line { at, entry: entry.clone() }).or_error(Class::Internal, || "cannot write a journal line".into())?;
+        let mut line = serde_json::to_string(&Line { at, entry: entry.clone() })
+            .or_error(Class::Internal, || "cannot write a journal line".into())?;
         line.push('\n');
         let mut file = self.file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let file = file.as_mut().ok_or_else(|| Error::new(Class::Internal, "a journal that was opened for reading"))?;
-        file.write_all(line.as_bytes()).and_then(|()| file.sync_data()).or_error(Class::Host, || "cannot write the journal".into())?;
+        file.write_all(line.as_bytes())
+            .and_then(|()| file.sync_data())
+            .or_error(Class::Host, || "cannot write the journal".into())?;
         apply(&mut self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner), entry);
         Ok(())
     }
@@ -150,7 +153,11 @@ mod tests {
     fn a_line_cut_short_by_a_crash_is_no_entry_and_spoils_no_later_one() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let path = directory.path().join("journal.jsonl");
-        std::fs::write(&path, "{\"at\":1,\"entry\":\"done\",\"step\":\"a\",\"digest\":\"1\"}\n{\"at\":2,\"entry\":\"do").expect("it writes");
+        std::fs::write(
+            &path,
+            "{\"at\":1,\"entry\":\"done\",\"step\":\"a\",\"digest\":\"1\"}\n{\"at\":2,\"entry\":\"do",
+        )
+        .expect("it writes");
         let journal = Journal::open(&path).expect("it opens");
         assert_eq!(journal.done("a").as_deref(), Some("1"));
         journal.write(Entry::Done { step: "b".into(), digest: "2".into() }).expect("it writes");

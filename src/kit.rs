@@ -36,8 +36,13 @@ impl Kit {
     pub fn new(home: &Home, build: Build, source: Source, definition: ImageDefinition) -> Kit {
         let cache = home.cache();
         let builder_inputs = format!("{} {}", definition.suite, build.packages.join(" "));
-        let builder = cache.join("builders").join(format!("{}-{}", definition.suite, digest::short(&digest::of_text(&builder_inputs))));
-        let inputs = [source.digest.as_str(), &build.script, &build.prefix, &build.options.join(" "), &builder_inputs].join("\n");
+        let builder = cache.join("builders").join(format!(
+            "{}-{}",
+            definition.suite,
+            digest::short(&digest::of_text(&builder_inputs))
+        ));
+        let inputs = [source.digest.as_str(), &build.script, &build.prefix, &build.options.join(" "), &builder_inputs]
+            .join("\n");
         let directory = cache.join("engines").join(format!("postgres-xc-{}", digest::short(&digest::of_text(&inputs))));
         Kit { build, source, definition, directory, builder, lock: cache.join("engines.lock") }
     }
@@ -65,7 +70,10 @@ impl Kit {
     /// What the build said: dropped options, skipped parts, versions.
     pub fn facts(&self) -> Vec<String> {
         let text = fs::read_to_string(self.directory.join("facts")).unwrap_or_default();
-        text.lines().filter(|line| line.starts_with("dropped ") || line.starts_with("skipped ")).map(str::to_owned).collect()
+        text.lines()
+            .filter(|line| line.starts_with("dropped ") || line.starts_with("skipped "))
+            .map(str::to_owned)
+            .collect()
     }
 
     /// Whether it is built.
@@ -87,8 +95,11 @@ impl Kit {
         }
         let free = capacity::free_space(&self.directory)?;
         if free < ROOM {
-            return Err(Error::new(Class::Host, format!("only {free} are free below `{}`, a build needs {ROOM}", self.directory.display()))
-                .hint("`pgxc-lab image prune` removes what no lab uses, or take another `--home`"));
+            return Err(Error::new(
+                Class::Host,
+                format!("only {free} are free below `{}`, a build needs {ROOM}", self.directory.display()),
+            )
+            .hint("`pgxc-lab image prune` removes what no lab uses, or take another `--home`"));
         }
         self.ensure_builder(log).await?;
         let part = self.directory.with_extension("part");
@@ -98,7 +109,8 @@ impl Kit {
         self.pack(&part, log).await?;
         fs::write(part.join("facts"), facts).or_error(Class::Host, || "cannot write what the build said".into())?;
         let _ = fs::remove_dir_all(part.join("out"));
-        fs::rename(&part, &self.directory).or_error(Class::Host, || format!("cannot name `{}`", self.directory.display()))?;
+        fs::rename(&part, &self.directory)
+            .or_error(Class::Host, || format!("cannot name `{}`", self.directory.display()))?;
         Ok(Outcome::Changed(format!("built {} from {}", self.id(), self.source.place)))
     }
 
@@ -116,9 +128,12 @@ impl Kit {
         command.arg(recipe.join("builder")).env("OUT", &out).env("PACKAGES", self.build.packages.join(" "));
         logged(command, log).await.map_err(|error| {
             let _ = fs::remove_dir_all(&part);
-            error.context(format!("no builder root for `{}`", self.definition.name)).hint("the package mirror of this machine must be reachable")
+            error
+                .context(format!("no builder root for `{}`", self.definition.name))
+                .hint("the package mirror of this machine must be reachable")
         })?;
-        fs::rename(&out, &self.builder).or_error(Class::Host, || format!("cannot name `{}`", self.builder.display()))?;
+        fs::rename(&out, &self.builder)
+            .or_error(Class::Host, || format!("cannot name `{}`", self.builder.display()))?;
         fs::remove_dir_all(&part).or_error(Class::Host, || format!("cannot remove `{}`", part.display()))
     }
 
@@ -154,8 +169,11 @@ impl Kit {
     async fn pack(&self, part: &Path, log: &Path) -> Result<()> {
         let tree = part.join("out").join(self.build.prefix.trim_start_matches('/'));
         if !tree.join("bin").is_dir() {
-            return Err(Error::new(Class::Image, format!("the build installed nothing in `{}/bin`", self.build.prefix))
-                .hint(format!("the whole log is `{}`", log.display())));
+            return Err(Error::new(
+                Class::Image,
+                format!("the build installed nothing in `{}/bin`", self.build.prefix),
+            )
+            .hint(format!("the whole log is `{}`", log.display())));
         }
         // Twice the tree leaves room for the filesystem's own tables; the file is sparse.
         let size = (tree_bytes(&tree) * 2).max(64 << 20);
@@ -167,7 +185,8 @@ impl Kit {
             .arg(&disk)
             .arg(format!("{}k", size >> 10));
         crate::host::run(command, "make the engine's disk", Class::Image).await?;
-        let mut permissions = fs::metadata(&disk).or_error(Class::Host, || "cannot read the engine's disk".into())?.permissions();
+        let mut permissions =
+            fs::metadata(&disk).or_error(Class::Host, || "cannot read the engine's disk".into())?.permissions();
         permissions.set_readonly(true);
         fs::set_permissions(&disk, permissions).or_error(Class::Host, || "cannot seal the engine's disk".into())
     }
@@ -194,7 +213,8 @@ exec chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root SOURCE=
 /// Runs a command with its output in a log, and gives its standard output.
 async fn logged(mut command: tokio::process::Command, log: &Path) -> Result<String> {
     let cannot = || format!("cannot write `{}`", log.display());
-    let output = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).output().await;
+    let output =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).output().await;
     let output = output.or_error(Class::Host, || "cannot start the build".into())?;
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     fs::write(log, &text).or_error(Class::Host, cannot)?;

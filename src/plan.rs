@@ -126,7 +126,11 @@ pub fn up(lab: &Lab, engine: &dyn Engine) -> Plan {
     // The GTM first: what waits for it may hold a token, so it must have had its own before.
     let mut nodes: Vec<_> = lab.nodes.iter().collect();
     nodes.sort_by_key(|node| node.roles.keys().next().copied().unwrap_or(Role::Coordinator));
-    let gtm = lab.nodes.iter().find(|node| node.roles.contains_key(&Role::Gtm) && engine.runs(Role::Gtm)).map(|node| format!("{}/serve", node.name));
+    let gtm = lab
+        .nodes
+        .iter()
+        .find(|node| node.roles.contains_key(&Role::Gtm) && engine.runs(Role::Gtm))
+        .map(|node| format!("{}/serve", node.name));
     for node in &nodes {
         let name = node.name.as_str();
         let step = |what: &str, title: &'static str, action: Action| Step {
@@ -160,7 +164,12 @@ pub fn up(lab: &Lab, engine: &dyn Engine) -> Plan {
         })
         .collect();
     cluster.push(host_step("proof", "prove the cluster", Action::Proof));
-    let last: Vec<String> = chains.iter().filter(|chain| chain.heavy == Heavy::Yes).filter_map(|chain| chain.steps.last()).map(|step| step.id.clone()).collect();
+    let last: Vec<String> = chains
+        .iter()
+        .filter(|chain| chain.heavy == Heavy::Yes)
+        .filter_map(|chain| chain.steps.last())
+        .map(|step| step.id.clone())
+        .collect();
     cluster[0].needs = last;
     chains.push(Chain { heavy: Heavy::No, steps: cluster });
     Plan { chains }

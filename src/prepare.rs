@@ -9,7 +9,7 @@ use crate::{
     error::{Class, Error, Result, ResultExt},
     event::Events,
     fit::{self, Proportion},
-    host::{Accelerator, Home, LabDir, capacity, choose_accelerator},
+    host::{Accelerator, Home, LabDir, Private, capacity, choose_accelerator},
     image::{Image, ImageDefinition},
     journal::Journal,
     kit::Kit,
@@ -101,18 +101,26 @@ pub async fn site(arguments: &Arguments, home: Home, purpose: Purpose, events: E
     let definition = choose_image(&loaded.lab, &lock, &events)?;
     let (engine, found) = choose_engine(&loaded.lab, &lock, old.as_ref(), &home, &definition, &events).await?;
     let recorded = old.as_ref().map(|record| record.proportion).or(lock.proportion);
-    let memory = capacity::memory()?;
-    let fitted = fit::fit(&loaded.lab, memory, recorded)?;
+    let (accelerator, why) = accelerator(&loaded.lab, old.as_ref(), &dir, &home).await?;
+    events.note(why);
+    let mut fitted = fit::fit(&loaded.lab, capacity::memory()?, recorded)?;
+    if accelerator == Accelerator::Tcg {
+        fitted.notes.extend(fit::slow_down(&mut fitted.lab));
+    }
     if old.is_none() || purpose == Purpose::Look {
         for note in &fitted.notes {
             events.note(note.clone());
         }
     }
+    check_memory(&fitted.lab, &dir)?;
     check_disk(&fitted.lab, &home, &dir)?;
-    let (accelerator, why) = accelerator(&fitted.lab, old.as_ref(), &dir, &home).await?;
-    events.note(why);
 
-    let packages: Vec<String> = engine.packages().iter().map(|package| (*package).to_owned()).chain(fitted.lab.guest.packages.iter().cloned()).collect();
+    let packages: Vec<String> = engine
+        .packages()
+        .iter()
+        .map(|package| (*package).to_owned())
+        .chain(fitted.lab.guest.packages.iter().cloned())
+        .collect();
     let image = Image::new(&home, definition.clone(), &packages, &fitted.lab.guest);
     let kit = match (engine.build(&fitted.lab), found) {
         (Some(build), Some(found)) => Some(Kit::new(&home, build, found, definition.clone())),
@@ -133,8 +141,10 @@ pub async fn site(arguments: &Arguments, home: Home, purpose: Purpose, events: E
         let mut uses = vec![image.id().to_owned()];
         uses.extend(kit.iter().flat_map(|kit| [kit.id().to_owned(), kit.builder_id().to_owned()]));
         let record = Record {
-            lab_yaml: fs::read_to_string(&file).or_error(Class::LabFile, || format!("cannot read `{}`", file.display()))?,
-            lab_file: std::path::absolute(&file).or_error(Class::LabFile, || format!("cannot find `{}`", file.display()))?,
+            lab_yaml: fs::read_to_string(&file)
+                .or_error(Class::LabFile, || format!("cannot read `{}`", file.display()))?,
+            lab_file: std::path::absolute(&file)
+                .or_error(Class::LabFile, || format!("cannot find `{}`", file.display()))?,
             engine: engine.kind(),
             proportion: fitted.proportion,
             uses,
@@ -169,23 +179,38 @@ fn choose_image(lab: &Lab, lock: &LockFile, events: &Events) -> Result<ImageDefi
             Err(error) => passed_over.push(format!("image `{name}` passed over: {}", error.message())),
         }
     }
-    Err(Error::new(Class::Image, "none of lab.yaml's images can be had").evidence(passed_over.join("\n")).hint("add `debian-12` to the list `image`"))
+    Err(Error::new(Class::Image, "none of lab.yaml's images can be had")
+        .evidence(passed_over.join("\n"))
+        .hint("add `debian-12` to the list `image`"))
 }
 
 /// The first engine of the list that can be had; that of the standing lab or of lab.lock first.
-async fn choose_engine(lab: &Lab, lock: &LockFile, old: Option<&Record>, home: &Home, definition: &ImageDefinition, events: &Events) -> Result<(Box<dyn Engine>, Option<source::Source>)> {
+async fn choose_engine(
+    lab: &Lab,
+    lock: &LockFile,
+    old: Option<&Record>,
+    home: &Home,
+    definition: &ImageDefinition,
+    events: &Events,
+) -> Result<(Box<dyn Engine>, Option<source::Source>)> {
     let override_path = std::env::var_os(SOURCE_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
     let mut kinds = lab.engines.clone();
     let settled = old.map(|record| record.engine).or(if override_path.is_some() { None } else { lock.engine });
     if let Some(settled) = settled.filter(|kind| kinds.contains(kind)) {
         if old.is_some() && override_path.is_some() && settled != EngineKind::PostgresXc {
-            return Err(Error::new(Class::Usage, format!("{SOURCE_VARIABLE} is set, but lab `{}` runs {}", lab.name, settled.as_str()))
-                .hint("`pgxc-lab destroy` first: an engine cannot be changed under its data"));
+            return Err(Error::new(
+                Class::Usage,
+                format!("{SOURCE_VARIABLE} is set, but lab `{}` runs {}", lab.name, settled.as_str()),
+            )
+            .hint("`pgxc-lab destroy` first: an engine cannot be changed under its data"));
         }
         kinds = vec![settled];
     } else if let Some(record) = old {
-        return Err(Error::new(Class::LabFile, format!("lab `{}` runs {}, which lab.yaml no longer lists", lab.name, record.engine.as_str()))
-            .hint("`pgxc-lab destroy` first: an engine cannot be changed under its data"));
+        return Err(Error::new(
+            Class::LabFile,
+            format!("lab `{}` runs {}, which lab.yaml no longer lists", lab.name, record.engine.as_str()),
+        )
+        .hint("`pgxc-lab destroy` first: an engine cannot be changed under its data"));
     }
     let mut passed_over = Vec::new();
     for kind in kinds {
@@ -217,7 +242,12 @@ async fn choose_engine(lab: &Lab, lock: &LockFile, old: Option<&Record>, home: &
             offline: std::env::var_os("PGXC_LAB_OFFLINE").is_some_and(|value| !value.is_empty()),
         };
         let found = source::obtain(&request, events, "source").await?;
-        passed_over.extend(found.passed_over.iter().map(|(place, why)| format!("engine `{}`: source {place} passed over: {why}", kind.as_str())));
+        passed_over.extend(
+            found
+                .passed_over
+                .iter()
+                .map(|(place, why)| format!("engine `{}`: source {place} passed over: {why}", kind.as_str())),
+        );
         if let Some(source) = found.source {
             return Ok((engine, Some(source)));
         }
@@ -225,6 +255,28 @@ async fn choose_engine(lab: &Lab, lock: &LockFile, old: Option<&Record>, home: &
     Err(Error::new(Class::Image, "none of lab.yaml's engines can be had")
         .evidence(passed_over.join("\n"))
         .hint(format!("name a source tarball with {SOURCE_VARIABLE}=/path/to/pgxc-v1.0.2.tar.gz, or add `postgres-fdw` to the list `engine`")))
+}
+
+/// A proportion that was recorded when more memory was free, or another lab beside this one, may leave too little.
+fn check_memory(lab: &Lab, dir: &LabDir) -> Result<()> {
+    if Private::find(dir).is_some() {
+        return Ok(());
+    }
+    let wanted = Size::bytes(lab.nodes.iter().map(|node| node.memory.as_bytes()).sum());
+    let available = capacity::memory()?.available;
+    if wanted <= available {
+        return Ok(());
+    }
+    Err(Error::new(
+        Class::Host,
+        format!(
+            "the guests of lab `{}` want {} MiB of memory, {} MiB are available",
+            lab.name,
+            wanted.as_mib(),
+            available.as_mib()
+        ),
+    )
+    .hint("end other labs or programs, or remove lab.lock to fit the lab anew"))
 }
 
 fn check_disk(lab: &Lab, home: &Home, dir: &LabDir) -> Result<()> {
@@ -235,19 +287,27 @@ fn check_disk(lab: &Lab, home: &Home, dir: &LabDir) -> Result<()> {
     if free >= ROOM {
         return Ok(());
     }
-    Err(Error::new(Class::Host, format!("only {free} are free below `{}`, lab `{}` needs {ROOM} at the least", home.path().display(), lab.name))
-        .hint("free some space, or take another place with `--home DIR`"))
+    Err(Error::new(
+        Class::Host,
+        format!("only {free} are free below `{}`, lab `{}` needs {ROOM} at the least", home.path().display(), lab.name),
+    )
+    .hint("free some space, or take another place with `--home DIR`"))
 }
 
 /// The accelerator, proved once per boot of the host: the proof takes seconds where KVM lies.
 async fn accelerator(lab: &Lab, old: Option<&Record>, dir: &LabDir, home: &Home) -> Result<(Accelerator, String)> {
-    if let Some(record) = old.filter(|_| crate::host::Private::find(dir).is_some()) {
-        return Ok((record.accelerator, format!("guests run under {}, as when the lab was made", record.accelerator.as_str())));
+    if let Some(record) = old.filter(|_| Private::find(dir).is_some()) {
+        return Ok((
+            record.accelerator,
+            format!("guests run under {}, as when the lab was made", record.accelerator.as_str()),
+        ));
     }
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let path = home.cache().join("accelerator.json");
     let key = format!("{}/{:?}", boot.trim(), lab.acceleration);
-    if let Some((seen, accelerator, why)) = fs::read_to_string(&path).ok().and_then(|text| serde_json::from_str::<(String, Accelerator, String)>(&text).ok())
+    if let Some((seen, accelerator, why)) = fs::read_to_string(&path)
+        .ok()
+        .and_then(|text| serde_json::from_str::<(String, Accelerator, String)>(&text).ok())
         && seen == key
     {
         return Ok((accelerator, why));
@@ -267,7 +327,8 @@ fn make_directories(dir: &LabDir) -> Result<()> {
     }
     use std::os::unix::fs::PermissionsExt;
     let keys = dir.keys();
-    fs::set_permissions(&keys, fs::Permissions::from_mode(0o700)).or_error(Class::Host, || format!("cannot protect `{}`", keys.display()))
+    fs::set_permissions(&keys, fs::Permissions::from_mode(0o700))
+        .or_error(Class::Host, || format!("cannot protect `{}`", keys.display()))
 }
 
 fn make_password(lab: &Lab, dir: &LabDir) -> Result<()> {

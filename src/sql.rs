@@ -47,7 +47,13 @@ impl Sql {
     ///
     /// # Errors
     /// When the server does not accept.
-    pub async fn connect(host: &Private, address: Ipv4Addr, port: u16, login: &Login, patience: Duration) -> Result<Sql> {
+    pub async fn connect(
+        host: &Private,
+        address: Ipv4Addr,
+        port: u16,
+        login: &Login,
+        patience: Duration,
+    ) -> Result<Sql> {
         let place = format!("{address}:{port}");
         let attempt = async {
             let socket = host
@@ -66,7 +72,9 @@ impl Sql {
             tokio::spawn(connection);
             Ok(client)
         };
-        let client = tokio::time::timeout(patience, attempt).await.unwrap_or_else(|_| Err(too_slow(&format!("the server at {place}"), patience)))?;
+        let client = tokio::time::timeout(patience, attempt)
+            .await
+            .unwrap_or_else(|_| Err(too_slow(&format!("the server at {place}"), patience)))?;
         Ok(Sql { client, place, patience })
     }
 
@@ -91,9 +99,15 @@ impl Sql {
         let mut answer = Answer::default();
         for message in messages {
             match message {
-                SimpleQueryMessage::RowDescription(columns) => answer.columns = columns.iter().map(|column| column.name().to_owned()).collect(),
-                SimpleQueryMessage::Row(row) => answer.rows.push((0..row.len()).map(|column| row.get(column).map(str::to_owned)).collect()),
-                SimpleQueryMessage::CommandComplete(count) => answers.push(Answer { rows_affected: count, ..std::mem::take(&mut answer) }),
+                SimpleQueryMessage::RowDescription(columns) => {
+                    answer.columns = columns.iter().map(|column| column.name().to_owned()).collect()
+                }
+                SimpleQueryMessage::Row(row) => {
+                    answer.rows.push((0..row.len()).map(|column| row.get(column).map(str::to_owned)).collect())
+                }
+                SimpleQueryMessage::CommandComplete(count) => {
+                    answers.push(Answer { rows_affected: count, ..std::mem::take(&mut answer) })
+                }
                 _ => {}
             }
         }
@@ -138,7 +152,12 @@ fn too_slow(what: &str, patience: Duration) -> Error {
 fn explain(what: &str, error: &tokio_postgres::Error) -> Error {
     match error.as_db_error() {
         Some(server) => {
-            let error = Error::new(Class::Cluster, what).evidence(format!("{}: {} ({})", server.severity(), server.message(), server.code().code()));
+            let error = Error::new(Class::Cluster, what).evidence(format!(
+                "{}: {} ({})",
+                server.severity(),
+                server.message(),
+                server.code().code()
+            ));
             match server.detail() {
                 Some(detail) => error.evidence(detail.to_owned()),
                 None => error,

@@ -2,7 +2,7 @@
 
 use super::site::Site;
 use crate::{
-    error::{Result, Error, Class},
+    error::{Class, Error, Result},
     event::Outcome,
     executor::Foresight,
     host::Private,
@@ -11,7 +11,11 @@ use crate::{
 
 impl Site {
     pub(super) fn foresee_image(&self) -> Foresight {
-        if self.image.is_baked() { Foresight::Holds(format!("{} is in the cache", self.image.id())) } else { Foresight::Changes }
+        if self.image.is_baked() {
+            Foresight::Holds(format!("{} is in the cache", self.image.id()))
+        } else {
+            Foresight::Changes
+        }
     }
 
     pub(super) async fn image(&self) -> Result<Outcome> {
@@ -50,7 +54,10 @@ impl Site {
     }
 
     /// Looking at a daemon needs the namespaces; without them it is certain that it does not run.
-    async fn foresee_service<F: Future<Output = Result<Option<String>>>>(&self, holds: impl FnOnce() -> F) -> Result<Foresight> {
+    async fn foresee_service<F: Future<Output = Result<Option<String>>>>(
+        &self,
+        holds: impl FnOnce() -> F,
+    ) -> Result<Foresight> {
         if self.host_if_there().is_none() {
             return Ok(Foresight::Changes);
         }
@@ -96,12 +103,20 @@ impl Site {
         }
         let definition = self.network_definition();
         let holds = self.libvirt(move |libvirt| libvirt.network_holds(&definition)).await?;
-        Ok(if holds { Foresight::Holds(format!("{} addresses are reserved", self.lab.nodes.len())) } else { Foresight::Changes })
+        Ok(if holds {
+            Foresight::Holds(format!("{} addresses are reserved", self.lab.nodes.len()))
+        } else {
+            Foresight::Changes
+        })
     }
 
     pub(super) async fn network(&self) -> Result<Outcome> {
         let definition = self.network_definition();
         self.libvirt(move |libvirt| libvirt.ensure_network(&definition)).await?;
-        Ok(Outcome::Changed(format!("made network {} with {} reserved addresses", self.lab.network.subnet, self.lab.nodes.len())))
+        Ok(Outcome::Changed(format!(
+            "made network {} with {} reserved addresses",
+            self.lab.network.subnet,
+            self.lab.nodes.len()
+        )))
     }
 }

@@ -2,7 +2,7 @@
 
 use super::site::{Site, TRY};
 use crate::{
-    engine::{ComponentSetup, Ready, Row},
+    engine::{ComponentSetup, REGISTRATION_ROUNDS, Ready, Row},
     error::{Class, Error, Result},
     event::Outcome,
     executor::Foresight,
@@ -20,13 +20,14 @@ const SERVES: Duration = Duration::from_secs(60);
 const STATEMENT: Duration = Duration::from_secs(40);
 /// How often a component is asked: each question costs an emulated guest a new backend.
 const ASK: Duration = Duration::from_millis(700);
-/// Registration is a fixed point; more rounds than this mean that the cluster does not take it.
-const ROUNDS: usize = 4;
 
 impl Site {
     pub(super) async fn foresee_serve(&self, step: &Step) -> Result<Foresight> {
         let node = self.node_of(step)?;
-        if self.host_if_there().is_none() || self.journal.done(&step.id) != Some(self.serve_digest(node).await?) || self.needs_restart(node).await? {
+        if self.host_if_there().is_none()
+            || self.journal.done(&step.id) != Some(self.serve_digest(node).await?)
+            || self.needs_restart(node).await?
+        {
             return Ok(Foresight::Changes);
         }
         for placed in self.lab.components_of(node) {
@@ -65,7 +66,8 @@ impl Site {
                 // A component that somebody stopped by hand does not come by itself: start it once.
                 if !woken {
                     woken = true;
-                    let script = format!("systemctl is-active -q {0} || systemctl start --no-block {0}\n", component.unit);
+                    let script =
+                        format!("systemctl is-active -q {0} || systemctl start --no-block {0}\n", component.unit);
                     self.shell(node).await?.script("start a component", &script).await?;
                 }
                 if Instant::now() > deadline {
@@ -75,12 +77,19 @@ impl Site {
             }
             woken = false;
         }
-        let names: Vec<String> = self.lab.components_of(node).iter().filter(|placed| self.engine.runs(placed.role)).map(|placed| placed.name.to_string()).collect();
+        let names: Vec<String> = self
+            .lab
+            .components_of(node)
+            .iter()
+            .filter(|placed| self.engine.runs(placed.role))
+            .map(|placed| placed.name.to_string())
+            .collect();
         Ok(Outcome::Changed(format!("{} serve", names.join(", "))))
     }
 
     async fn serves(&self, node: &Node, component: &ComponentSetup) -> Result<()> {
-        answers(self.host()?, &self.dir, &self.lab.nfs.mount, node, &component.ready, &self.login, self.patience(TRY)).await
+        answers(self.host()?, &self.dir, &self.lab.nfs.mount, node, &component.ready, &self.login, self.patience(TRY))
+            .await
     }
 
     async fn explain_silence(&self, node: &Node, component: &ComponentSetup, error: Error) -> Error {
@@ -103,7 +112,8 @@ impl Site {
     /// # Errors
     /// When it does not accept.
     pub async fn sql(&self, placed: Placed<'_>) -> Result<Sql> {
-        Sql::connect(self.host()?, placed.node.address, placed.component.port, &self.login, self.patience(STATEMENT)).await
+        Sql::connect(self.host()?, placed.node.address, placed.component.port, &self.login, self.patience(STATEMENT))
+            .await
     }
 
     fn coordinator_of(&self, step: &Step) -> Result<Placed<'_>> {
@@ -133,7 +143,8 @@ impl Site {
     pub(super) async fn register(&self, step: &Step) -> Result<Outcome> {
         let on = self.coordinator_of(step)?;
         let mut run = 0;
-        for _ in 0..ROUNDS {
+        // One round more than bring statements: it finds nothing left to be told.
+        for _ in 0..=REGISTRATION_ROUNDS {
             // A new session for each round: a session of XC keeps the nodes that it saw when it began.
             let server = self.sql(on).await?;
             let missing = self.missing_registration(&server, on).await?;
@@ -146,8 +157,11 @@ impl Site {
                 run += 1;
             }
         }
-        Err(Error::new(Class::Cluster, format!("`{}` does not take its registration: {run} statements changed nothing for good", on.name))
-            .hint(format!("`pgxc-lab sql --on {}` shows what it knows", on.node.name)))
+        Err(Error::new(
+            Class::Cluster,
+            format!("`{}` does not take its registration: {run} statements changed nothing for good", on.name),
+        )
+        .hint(format!("`pgxc-lab sql --on {}` shows what it knows", on.node.name)))
     }
 
     pub(super) fn proof_digest(&self) -> String {
@@ -155,7 +169,10 @@ impl Site {
             .lab
             .nodes
             .iter()
-            .flat_map(|node| ["boot", "tune", "serve"].map(|what| self.journal.done(&format!("{}/{what}", node.name)).unwrap_or_default()))
+            .flat_map(|node| {
+                ["boot", "tune", "serve"]
+                    .map(|what| self.journal.done(&format!("{}/{what}", node.name)).unwrap_or_default())
+            })
             .collect();
         crate::digest::of_text(&ended.join("\n"))
     }
@@ -173,7 +190,10 @@ impl Site {
             return Err(Error::new(Class::Internal, "a lab without a coordinator"));
         };
         let proof = self.engine.proof(&self.lab);
-        let wrong = |message: String| Error::new(Class::Cluster, message).hint("the cluster is kept as it is: `pgxc-lab status` and `pgxc-lab sql` look at it");
+        let wrong = |message: String| {
+            Error::new(Class::Cluster, message)
+                .hint("the cluster is kept as it is: `pgxc-lab status` and `pgxc-lab sql` look at it")
+        };
         let server = self.sql(first).await?;
         self.progress(&step.id, format!("{} rows through {}", proof.rows, first.name));
         for statement in &proof.fill {
@@ -189,13 +209,20 @@ impl Site {
         for (datanode, query, expected) in &proof.counts {
             let count = number(&server.value(query).await?)?;
             if expected.is_some_and(|expected| expected != count) {
-                return Err(wrong(format!("`{datanode}` holds {count} rows of the proof instead of {}", expected.unwrap_or_default())));
+                return Err(wrong(format!(
+                    "`{datanode}` holds {count} rows of the proof instead of {}",
+                    expected.unwrap_or_default()
+                )));
             }
             sum += count;
             counts.push(format!("{datanode} {count}"));
         }
         if sum != proof.rows {
-            return Err(wrong(format!("the datanodes hold {sum} rows of the proof instead of {}: {}", proof.rows, counts.join(", "))));
+            return Err(wrong(format!(
+                "the datanodes hold {sum} rows of the proof instead of {}: {}",
+                proof.rows,
+                counts.join(", ")
+            )));
         }
         self.progress(&step.id, format!("counts through {}", last.name));
         let total = number(&self.sql(last).await?.value(&proof.total).await?)?;
@@ -205,7 +232,13 @@ impl Site {
         for statement in &proof.clean {
             server.query(statement).await?;
         }
-        Ok(Outcome::Changed(format!("proved: {} rows through {}, {}; {total} through {}", proof.rows, first.name, counts.join(", "), last.name)))
+        Ok(Outcome::Changed(format!(
+            "proved: {} rows through {}, {}; {total} through {}",
+            proof.rows,
+            first.name,
+            counts.join(", "),
+            last.name
+        )))
     }
 }
 
@@ -213,7 +246,15 @@ impl Site {
 ///
 /// # Errors
 /// Why it does not.
-pub async fn answers(host: &Private, dir: &LabDir, mount: &str, node: &Node, ready: &Ready, login: &Login, patience: Duration) -> Result<()> {
+pub async fn answers(
+    host: &Private,
+    dir: &LabDir,
+    mount: &str,
+    node: &Node,
+    ready: &Ready,
+    login: &Login,
+    patience: Duration,
+) -> Result<()> {
     match ready {
         Ready::Gtm { port } => gtm::next_gxid(host, node.address, *port, patience).await.map(drop),
         Ready::File { path } => {

@@ -29,7 +29,10 @@ impl Site {
         let holds = domain.state == DomainState::Running
             && domain.digest == self.definition(node)?.1
             && self.overlay_is_current(node)
-            && self.journal.done(&step.id).is_some_and(|run| !run.is_empty() && Some(run) == domain.run.map(|run| self.identity(run)));
+            && self
+                .journal
+                .done(&step.id)
+                .is_some_and(|run| !run.is_empty() && Some(run) == domain.run.map(|run| self.identity(run)));
         Ok(if holds { Foresight::Holds("the guest runs".into()) } else { Foresight::Changes })
     }
 
@@ -44,7 +47,9 @@ impl Site {
         let (xml, digest) = self.definition(node)?;
         let mut seen = self.domain(node).await?;
         let current = self.overlay_is_current(node);
-        if let Some(domain) = &seen && (domain.digest != digest || !current || domain.state == DomainState::Crashed) {
+        if let Some(domain) = &seen
+            && (domain.digest != digest || !current || domain.state == DomainState::Crashed)
+        {
             self.progress(&step.id, "stops the old guest");
             self.stop(node).await?;
             let name = name.to_owned();
@@ -79,7 +84,8 @@ impl Site {
 
     pub(super) async fn foresee_tune(&self, step: &Step) -> Result<Foresight> {
         let node = self.node_of(step)?;
-        let holds = self.host_if_there().is_some() && self.journal.done(&step.id) == Some(self.tune_digest(node).await?);
+        let holds =
+            self.host_if_there().is_some() && self.journal.done(&step.id) == Some(self.tune_digest(node).await?);
         Ok(if holds { Foresight::Holds("the guest was tuned in this run".into()) } else { Foresight::Changes })
     }
 
@@ -96,10 +102,14 @@ impl Site {
         let with = |verdict: Verdict| findings.iter().filter(|finding| finding.verdict == verdict).collect::<Vec<_>>();
         let failed = with(Verdict::Failed);
         if findings.is_empty() || !failed.is_empty() {
-            let lines: Vec<String> = failed.iter().map(|finding| format!("{} {}: {}", finding.kind, finding.item, finding.detail)).collect();
+            let lines: Vec<String> =
+                failed.iter().map(|finding| format!("{} {}: {}", finding.kind, finding.item, finding.detail)).collect();
             return Err(Error::new(Class::Guest, format!("`{}` cannot be tuned as lab.yaml says", node.name))
                 .evidence(if lines.is_empty() { format!("the report is empty: {report}") } else { lines.join("\n") })
-                .hint(format!("`pgxc-lab doctor` shows every value; the report is in `{}`", self.dir.node_log(node.name.as_str()).display())));
+                .hint(format!(
+                    "`pgxc-lab doctor` shows every value; the report is in `{}`",
+                    self.dir.node_log(node.name.as_str()).display()
+                )));
         }
         Ok(Outcome::Changed(format!(
             "tuned: {} as declared, {} applied, {} not on this guest",
@@ -120,7 +130,9 @@ impl Site {
             // The connection breaks while the guest goes down: that is no failure.
             let _ = tokio::time::timeout(self.patience(SHUTDOWN), shell.run("systemctl poweroff", &[])).await;
             let deadline = Instant::now() + self.patience(SHUTDOWN);
-            while Instant::now() < deadline && self.domain(node).await?.is_some_and(|domain| domain.state == DomainState::Running) {
+            while Instant::now() < deadline
+                && self.domain(node).await?.is_some_and(|domain| domain.state == DomainState::Running)
+            {
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
         }
@@ -145,10 +157,28 @@ impl Site {
                 readonly: false,
                 shared: false,
             },
-            Disk { file: text(self.dir.seed(name)), format: "raw", cache: "none", backing: None, target: "vdb", serial: "pgxc-seed", readonly: true, shared: false },
+            Disk {
+                file: text(self.dir.seed(name)),
+                format: "raw",
+                cache: "none",
+                backing: None,
+                target: "vdb",
+                serial: "pgxc-seed",
+                readonly: true,
+                shared: false,
+            },
         ];
         if let Some(kit) = &self.kit {
-            disks.push(Disk { file: text(kit.disk()), format: "raw", cache: "writeback", backing: None, target: "vdc", serial: "pgxc-engine", readonly: true, shared: true });
+            disks.push(Disk {
+                file: text(kit.disk()),
+                format: "raw",
+                cache: "writeback",
+                backing: None,
+                target: "vdc",
+                serial: "pgxc-engine",
+                readonly: true,
+                shared: true,
+            });
         }
         let emulated = self.accelerator == Accelerator::Tcg;
         let definition = DomainDefinition {
@@ -160,7 +190,11 @@ impl Site {
             memory_kib: node.memory.as_kib(),
             cpus: node.cpus,
             machine: "q35",
-            boot: Some(Boot { kernel: text(self.image.kernel()), initrd: text(self.image.initrd()), cmdline: self.image.definition.cmdline.clone() }),
+            boot: Some(Boot {
+                kernel: text(self.image.kernel()),
+                initrd: text(self.image.initrd()),
+                cmdline: self.image.definition.cmdline.clone(),
+            }),
             cpu: (emulated && self.image.definition.cpu != "max").then(|| self.image.definition.cpu.clone()),
             cpu_mode: if emulated { "maximum" } else { "host-passthrough" },
             disks,
@@ -184,7 +218,11 @@ impl Site {
         let _ = fs::remove_file(&base);
         let _ = fs::remove_file(&overlay);
         let mut command = tokio::process::Command::new("qemu-img");
-        command.args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"]).arg(self.image.root()).arg(&overlay).arg(node.disk.as_bytes().to_string());
+        command
+            .args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"])
+            .arg(self.image.root())
+            .arg(&overlay)
+            .arg(node.disk.as_bytes().to_string());
         crate::host::run(command, &format!("make the disk of `{}`", node.name), Class::Host).await?;
         fs::write(&base, self.image.id()).or_error(Class::Host, || format!("cannot write `{}`", base.display()))
     }

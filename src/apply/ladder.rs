@@ -64,10 +64,26 @@ impl Site {
                 }
                 let state = self.domain(node).await?.map(|domain| domain.state);
                 if rung != Rung::Running && state != Some(DomainState::Running) {
-                    return Err(self.with_console(node, Error::new(Class::Guest, format!("the guest `{}` ended before `{}`: its domain is {}", node.name, rung.name(), state.map_or("gone", DomainState::as_str)))));
+                    return Err(self.with_console(
+                        node,
+                        Error::new(
+                            Class::Guest,
+                            format!(
+                                "the guest `{}` ended before `{}`: its domain is {}",
+                                node.name,
+                                rung.name(),
+                                state.map_or("gone", DomainState::as_str)
+                            ),
+                        ),
+                    ));
                 }
                 if Instant::now() > deadline {
-                    let message = format!("the guest `{}` did not reach `{}` within {} s", node.name, rung.name(), self.patience(rung.deadline()).as_secs());
+                    let message = format!(
+                        "the guest `{}` did not reach `{}` within {} s",
+                        node.name,
+                        rung.name(),
+                        self.patience(rung.deadline()).as_secs()
+                    );
                     let error = Error::new(Class::Guest, message);
                     let error = if last.is_empty() { error } else { error.evidence(last) };
                     return Err(self.with_console(node, error));
@@ -98,8 +114,9 @@ impl Site {
         let path = self.dir.console(node.name.as_str());
         let text = std::fs::read(&path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
         let tail = if text.trim().is_empty() { "(empty)".to_owned() } else { last_lines(&text, 15) };
-        error
-            .evidence(format!("console {}:\n{tail}", path.display()))
-            .hint(format!("the guest is kept as it is: `pgxc-lab logs {}` shows more, `pgxc-lab up` tries again", node.name))
+        error.evidence(format!("console {}:\n{tail}", path.display())).hint(format!(
+            "the guest is kept as it is: `pgxc-lab logs {}` shows more, `pgxc-lab up` tries again",
+            node.name
+        ))
     }
 }

@@ -64,7 +64,8 @@ impl Site {
     /// A path of the guest below its mount point, as it lies on the export, reachable from here.
     fn on_export(&self, node: &Node, path: &str) -> Result<PathBuf> {
         let below = path.strip_prefix(&self.lab.nfs.mount).map(|below| below.trim_start_matches('/'));
-        let below = below.ok_or_else(|| Error::new(Class::Internal, format!("`{path}` is not below `{}`", self.lab.nfs.mount)))?;
+        let below = below
+            .ok_or_else(|| Error::new(Class::Internal, format!("`{path}` is not below `{}`", self.lab.nfs.mount)))?;
         Ok(self.exports()?.outside(node.name.as_str()).join(below))
     }
 
@@ -80,8 +81,11 @@ impl Site {
         let wanted = self.engine.kind().as_str();
         match fs::read_to_string(self.mark(node, component)?) {
             Ok(text) if text.trim() == wanted => Ok(true),
-            Ok(text) => Err(Error::new(Class::Cluster, format!("`{}` of `{}` holds data of {}, not of {wanted}", component.directory, node.name, text.trim()))
-                .hint("`pgxc-lab destroy` removes the lab with its data; then `pgxc-lab up` starts anew")),
+            Ok(text) => Err(Error::new(
+                Class::Cluster,
+                format!("`{}` of `{}` holds data of {}, not of {wanted}", component.directory, node.name, text.trim()),
+            )
+            .hint("`pgxc-lab destroy` removes the lab with its data; then `pgxc-lab up` starts anew")),
             Err(_) => Ok(false),
         }
     }
@@ -108,7 +112,8 @@ impl Site {
         let what = format!("initialise `{}` of `{}`", component.directory, node.name);
         let text = crate::host::run(command, &what, Class::Cluster).await?;
         self.log(node, &format!("# {what}\n{text}"));
-        fs::write(&mark, format!("{}\n", self.engine.kind().as_str())).or_error(Class::Host, || format!("cannot write `{}`", mark.display()))
+        fs::write(&mark, format!("{}\n", self.engine.kind().as_str()))
+            .or_error(Class::Host, || format!("cannot write `{}`", mark.display()))
     }
 
     /// Digest of what the components of a node are configured with.
@@ -144,7 +149,8 @@ impl Site {
     pub(super) fn log(&self, node: &Node, text: &str) {
         let path = self.dir.node_log(node.name.as_str());
         let file = fs::OpenOptions::new().create(true).append(true).open(path);
-        let _ = file.and_then(|mut file| std::io::Write::write_all(&mut file, format!("{}\n", text.trim_end()).as_bytes()));
+        let _ =
+            file.and_then(|mut file| std::io::Write::write_all(&mut file, format!("{}\n", text.trim_end()).as_bytes()));
     }
 }
 
@@ -177,7 +183,9 @@ fn is_as_wanted(path: &Path, file: &GuestFile) -> bool {
     let Ok(data) = fs::symlink_metadata(path) else { return false };
     let owned = data.uid() == file.owner && data.gid() == file.owner;
     match &file.content {
-        Content::Text(text) => owned && data.mode() & 0o7777 == file.mode && fs::read_to_string(path).is_ok_and(|seen| seen == *text),
+        Content::Text(text) => {
+            owned && data.mode() & 0o7777 == file.mode && fs::read_to_string(path).is_ok_and(|seen| seen == *text)
+        }
         Content::Link(target) => fs::read_link(path).is_ok_and(|seen| seen == Path::new(target)),
         Content::Directory => owned && data.is_dir() && data.mode() & 0o7777 == file.mode,
     }

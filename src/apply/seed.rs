@@ -20,17 +20,22 @@ impl Site {
         let path = self.dir.seed(name);
         let mut files = self.guest_files(node);
         let host_key = self.keys.host_key(name);
-        let secret = fs::read_to_string(&host_key).or_error(Class::Host, || format!("cannot read `{}`", host_key.display()))?;
+        let secret =
+            fs::read_to_string(&host_key).or_error(Class::Host, || format!("cannot read `{}`", host_key.display()))?;
         files.push(GuestFile::text("/etc/ssh/ssh_host_ed25519_key", secret).mode(0o600));
         files.push(GuestFile::text("/etc/ssh/ssh_host_ed25519_key.pub", self.keys.public_text(&host_key)?));
-        files.push(GuestFile::text("/root/.ssh/authorized_keys", self.keys.public_text(&self.keys.lab_key())?).mode(0o600));
+        files.push(
+            GuestFile::text("/root/.ssh/authorized_keys", self.keys.public_text(&self.keys.lab_key())?).mode(0o600),
+        );
         let archive = archive(&files).or_error(Class::Host, || format!("cannot pack the seed of `{name}`"))?;
         if fs::read(&path).is_ok_and(|old| old == archive) {
             return Ok(path);
         }
         // By rename: a running guest keeps the file that it was started with.
         let new = path.with_extension("new");
-        fs::write(&new, archive).and_then(|()| fs::rename(&new, &path)).or_error(Class::Host, || format!("cannot write `{}`", path.display()))?;
+        fs::write(&new, archive)
+            .and_then(|()| fs::rename(&new, &path))
+            .or_error(Class::Host, || format!("cannot write `{}`", path.display()))?;
         Ok(path)
     }
 }
@@ -84,6 +89,9 @@ mod tests {
             let entry = entry.expect("an entry");
             seen.push((entry.path().expect("a path").display().to_string(), entry.header().uid().expect("an owner")));
         }
-        assert_eq!(seen, [("etc/hostname".to_owned(), 0), ("etc/localtime".to_owned(), 0), ("data02/".to_owned(), 500)]);
+        assert_eq!(
+            seen,
+            [("etc/hostname".to_owned(), 0), ("etc/localtime".to_owned(), 0), ("data02/".to_owned(), 500)]
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! Everything that steps need to know: the lab, its places, and the connections that they share.
 
 use crate::{
-    engine::{ComponentSetup, Engine},
+    engine::{self, ComponentSetup, Engine},
     error::{Class, Error, Result, ResultExt},
     event::{Event, Events},
     guest::{Content, Debian, GuestFile, GuestSystem},
@@ -89,7 +89,9 @@ impl Site {
     /// # Errors
     /// When they are not there.
     pub fn host(&self) -> Result<&Private> {
-        self.host.get().ok_or_else(|| Error::new(Class::Host, format!("lab `{}` is not up", self.lab.name)).hint("`pgxc-lab up` makes it"))
+        self.host.get().ok_or_else(|| {
+            Error::new(Class::Host, format!("lab `{}` is not up", self.lab.name)).hint("`pgxc-lab up` makes it")
+        })
     }
 
     /// Remembers the namespaces that were just made.
@@ -136,14 +138,20 @@ impl Site {
     ///
     /// # Errors
     /// Those of the call.
-    pub async fn libvirt<T: Send + 'static>(&self, call: impl FnOnce(&Libvirt) -> Result<T> + Send + 'static) -> Result<T> {
+    pub async fn libvirt<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&Libvirt) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let uri = self.host()?.libvirt_uri();
         let call = tokio::task::spawn_blocking(move || call(&Libvirt::open(&uri)?));
         match tokio::time::timeout(LIBVIRT, call).await {
             Ok(ended) => ended.or_error(Class::Internal, || "a call to libvirt ended".into())?,
-            Err(_) => Err(Error::new(Class::Infrastructure, format!("libvirt does not answer within {} s", LIBVIRT.as_secs()))
-                .evidence(format!("its log is {}", self.dir.join("libvirt/log/libvirtd.log").display()))
-                .hint("`pgxc-lab destroy` ends it with the lab")),
+            Err(_) => Err(Error::new(
+                Class::Infrastructure,
+                format!("libvirt does not answer within {} s", LIBVIRT.as_secs()),
+            )
+            .evidence(format!("its log is {}", self.dir.join("libvirt/log/libvirtd.log").display()))
+            .hint("`pgxc-lab destroy` ends it with the lab")),
         }
     }
 
@@ -170,7 +178,9 @@ impl Site {
     /// When libvirt does not answer.
     pub async fn run_of(&self, node: &Node) -> Result<String> {
         let run = self.domain(node).await?.and_then(|domain| domain.run);
-        Ok(run.map(|run| format!("{}/{run}", self.host().map(Private::incarnation).unwrap_or_default())).unwrap_or_default())
+        Ok(run
+            .map(|run| format!("{}/{run}", self.host().map(Private::incarnation).unwrap_or_default()))
+            .unwrap_or_default())
     }
 
     /// A shell on a node; one connection per node is kept.
@@ -185,11 +195,16 @@ impl Site {
         let patience = self.patience(TRY);
         let login = async {
             let socket = self.host()?.connect((node.address, 22).into(), patience).await;
-            Ssh::login(name, socket.or_error(Class::Guest, || format!("port 22 of `{name}` does not answer"))?, &self.keys).await
-        };
-        let shell = tokio::time::timeout(patience, login)
+            Ssh::login(
+                name,
+                socket.or_error(Class::Guest, || format!("port 22 of `{name}` does not answer"))?,
+                &self.keys,
+            )
             .await
-            .unwrap_or_else(|_| Err(Error::new(Class::Guest, format!("no login on `{name}` within {} s", patience.as_secs()))))?;
+        };
+        let shell = tokio::time::timeout(patience, login).await.unwrap_or_else(|_| {
+            Err(Error::new(Class::Guest, format!("no login on `{name}` within {} s", patience.as_secs())))
+        })?;
         let shell = Arc::new(shell);
         self.shells.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), shell.clone());
         Ok(shell)
@@ -202,26 +217,12 @@ impl Site {
 
     /// What the components of a node need, in start order.
     pub fn components(&self, node: &Node) -> Vec<ComponentSetup> {
-        self.lab
-            .components_of(node)
-            .into_iter()
-            .filter(|placed| self.engine.runs(placed.role))
-            .map(|placed| self.engine.component(&self.lab, placed))
-            .collect()
+        engine::components(self.engine.as_ref(), &self.lab, node)
     }
 
     /// Every file that the guest of a node must have on its own disk.
     pub fn guest_files(&self, node: &Node) -> Vec<GuestFile> {
-        let mut files = Debian.files(&self.lab, node);
-        files.extend(self.engine.node_files(&self.lab, node));
-        for component in self.components(node) {
-            files.push(GuestFile::text(format!("/etc/systemd/system/{}", component.unit), component.unit_text));
-            files.push(GuestFile::link(
-                format!("/etc/systemd/system/multi-user.target.wants/{}", component.unit),
-                format!("/etc/systemd/system/{}", component.unit),
-            ));
-        }
-        files
+        engine::guest_files(self.engine.as_ref(), &self.lab, node)
     }
 
     /// The script that brings a guest to its declared state.

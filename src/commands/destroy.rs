@@ -37,18 +37,23 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
     let mut leftovers = look_for_leftovers(&dir, Directory::MayBeThere);
     if leftovers.is_empty() {
         // Only now: a mount below the directory would lead the removal into live data.
-        fs::remove_dir_all(dir.path()).or_error(Class::Leftovers, || format!("cannot remove `{}`", dir.path().display()))?;
+        fs::remove_dir_all(dir.path())
+            .or_error(Class::Leftovers, || format!("cannot remove `{}`", dir.path().display()))?;
         leftovers = look_for_leftovers(&dir, Directory::MustBeGone);
     }
     if !leftovers.is_empty() {
-        let list: Vec<String> = leftovers.iter().map(|leftover| format!("{}: {}", leftover.kind, leftover.what)).collect();
+        let list: Vec<String> =
+            leftovers.iter().map(|leftover| format!("{}: {}", leftover.kind, leftover.what)).collect();
         return Err(Error::new(Class::Leftovers, format!("lab `{name}` left something behind"))
             .evidence(list.join("\n"))
             .hint("end or remove what the list names, then `pgxc-lab destroy` again"));
     }
     drop(lock);
     let _ = fs::remove_file(&lock_path);
-    eprintln!("lab `{name}` is destroyed; no process, mount, loop device or file of it is left ({:.1} s)", begun.elapsed().as_secs_f64());
+    eprintln!(
+        "lab `{name}` is destroyed; no process, mount, loop device or file of it is left ({:.1} s)",
+        begun.elapsed().as_secs_f64()
+    );
     Ok(0)
 }
 

@@ -4,6 +4,7 @@ use crate::{
     cli::Arguments,
     config,
     context::{self, Standing},
+    engine,
     error::{Class, Error, Result},
     guest::{Debian, Finding, GuestSystem, parse_report},
     host::{capacity, choose_accelerator},
@@ -43,12 +44,14 @@ pub async fn run(arguments: &Arguments, apply: bool) -> Result<u8> {
     // lab.yaml as it is now is what the guests are held against; without it, as it was.
     let wanted = match &arguments.lab {
         Some(_) => None,
-        None if arguments.file().exists() => Some(config::load(&arguments.file()).map_err(config::Problems::into_error)?.lab),
+        None if arguments.file().exists() => {
+            Some(config::load(&arguments.file()).map_err(config::Problems::into_error)?.lab)
+        }
         None => None,
     };
     if let Some(standing) = &standing {
         let lab = match wanted {
-            Some(lab) => crate::fit::fit(&lab, capacity::memory()?, Some(standing.record.proportion))?.lab,
+            Some(lab) => standing.record.fitted(&lab)?,
             None => standing.lab.clone(),
         };
         for node in &lab.nodes {
@@ -74,39 +77,82 @@ pub async fn run(arguments: &Arguments, apply: bool) -> Result<u8> {
             table.row([&check.place, &check.kind, &check.item, &check.verdict, &check.detail].map(String::clone));
         }
         super::print(&table.to_string())?;
-        eprintln!("{} checks, {amiss} amiss{}", checks.len(), if standing.is_none() { "; the lab is not up, so no guest was looked at" } else { "" });
+        eprintln!(
+            "{} checks, {amiss} amiss{}",
+            checks.len(),
+            if standing.is_none() { "; the lab is not up, so no guest was looked at" } else { "" }
+        );
     }
     Ok(if amiss == 0 { 0 } else { Class::Guest.exit_code() })
 }
 
 async fn guest_report(standing: &Standing, lab: &Lab, node: &Node, apply: bool) -> Result<Vec<Finding>> {
-    let mut files = Debian.files(lab, node);
-    files.extend(standing.engine.node_files(lab, node));
+    let files = engine::guest_files(standing.engine.as_ref(), lab, node);
     let script = format!("APPLY={}\n{}", u8::from(apply), Debian.tune_script(lab, node, &files));
     let patience = REPORT * standing.record.accelerator.patience();
     let report = async {
         let socket = standing.host()?.connect((node.address, 22).into(), patience).await;
-        let socket = socket.map_err(|error| Error::caused(Class::Guest, format!("port 22 of `{}` does not answer", node.name), error))?;
+        let socket = socket.map_err(|error| {
+            Error::caused(Class::Guest, format!("port 22 of `{}` does not answer", node.name), error)
+        })?;
         Ssh::login(node.name.as_str(), socket, &standing.keys()).await?.script("report", &script).await
     };
     let report = tokio::time::timeout(patience, report).await;
-    let report = report.unwrap_or_else(|_| Err(Error::new(Class::Guest, format!("`{}` does not report within {} s", node.name, patience.as_secs()))))?;
+    let report = report.unwrap_or_else(|_| {
+        Err(Error::new(Class::Guest, format!("`{}` does not report within {} s", node.name, patience.as_secs())))
+    })?;
     Ok(parse_report(&report))
 }
 
 fn ok(kind: &str, item: &str, detail: impl Into<String>) -> Check {
-    Check { place: "host".into(), kind: kind.into(), item: item.into(), verdict: "ok".into(), detail: detail.into(), wrong: false }
+    Check {
+        place: "host".into(),
+        kind: kind.into(),
+        item: item.into(),
+        verdict: "ok".into(),
+        detail: detail.into(),
+        wrong: false,
+    }
 }
 
 fn wrong(place: &str, kind: &str, item: &str, detail: impl Into<String>) -> Check {
-    Check { place: place.into(), kind: kind.into(), item: item.into(), verdict: "amiss".into(), detail: detail.into(), wrong: true }
+    Check {
+        place: place.into(),
+        kind: kind.into(),
+        item: item.into(),
+        verdict: "amiss".into(),
+        detail: detail.into(),
+        wrong: true,
+    }
 }
 
 async fn host_checks(home: &crate::host::Home) -> Vec<Check> {
     let mut checks = Vec::new();
-    checks.push(if nix::unistd::geteuid().is_root() { ok("user", "root", "") } else { wrong("host", "user", "root", "a lab needs root for its namespaces: use sudo") });
-    for program in ["libvirtd", "virtlogd", "qemu-system-x86_64", "qemu-img", "ganesha.nfsd", "rpcbind", "chronyd", "dnsmasq", "mmdebstrap", "mke2fs", "nsenter", "unshare", "ip", "ssh"] {
-        let found = ["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/bin"].iter().map(|dir| Path::new(dir).join(program)).find(|path| path.exists());
+    checks.push(if nix::unistd::geteuid().is_root() {
+        ok("user", "root", "")
+    } else {
+        wrong("host", "user", "root", "a lab needs root for its namespaces: use sudo")
+    });
+    for program in [
+        "libvirtd",
+        "virtlogd",
+        "qemu-system-x86_64",
+        "qemu-img",
+        "ganesha.nfsd",
+        "rpcbind",
+        "chronyd",
+        "dnsmasq",
+        "mmdebstrap",
+        "mke2fs",
+        "nsenter",
+        "unshare",
+        "ip",
+        "ssh",
+    ] {
+        let found = ["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/bin"]
+            .iter()
+            .map(|dir| Path::new(dir).join(program))
+            .find(|path| path.exists());
         checks.push(match found {
             Some(path) => ok("program", program, path.display().to_string()),
             None => wrong("host", "program", program, "not installed: `./scripts/setup` installs it"),
@@ -114,19 +160,33 @@ async fn host_checks(home: &crate::host::Home) -> Vec<Check> {
     }
     for namespace in ["net", "mnt", "pid", "ipc", "uts"] {
         let there = Path::new("/proc/self/ns").join(namespace).exists();
-        checks.push(if there { ok("namespace", namespace, "") } else { wrong("host", "namespace", namespace, "this kernel has none") });
+        checks.push(if there {
+            ok("namespace", namespace, "")
+        } else {
+            wrong("host", "namespace", namespace, "this kernel has none")
+        });
     }
-    checks.push(if Path::new("/dev/loop-control").exists() { ok("device", "/dev/loop-control", "") } else { wrong("host", "device", "/dev/loop-control", "loop devices hold the exports: load the module `loop`") });
+    checks.push(if Path::new("/dev/loop-control").exists() {
+        ok("device", "/dev/loop-control", "")
+    } else {
+        wrong("host", "device", "/dev/loop-control", "loop devices hold the exports: load the module `loop`")
+    });
     match choose_accelerator(Acceleration::Auto, &home.cache()).await {
         Ok((_, why)) => checks.push(ok("acceleration", "kvm", why)),
         Err(error) => checks.push(wrong("host", "acceleration", "kvm", error.message())),
     }
     match capacity::memory() {
-        Ok(memory) => checks.push(ok("capacity", "memory", format!("{} MiB of {} MiB available", memory.available.as_mib(), memory.total.as_mib()))),
+        Ok(memory) => checks.push(ok(
+            "capacity",
+            "memory",
+            format!("{} MiB of {} MiB available", memory.available.as_mib(), memory.total.as_mib()),
+        )),
         Err(error) => checks.push(wrong("host", "capacity", "memory", error.message())),
     }
     match capacity::free_space(home.path()) {
-        Ok(free) => checks.push(ok("capacity", "disk", format!("{} MiB free below {}", free.as_mib(), home.path().display()))),
+        Ok(free) => {
+            checks.push(ok("capacity", "disk", format!("{} MiB free below {}", free.as_mib(), home.path().display())))
+        }
         Err(error) => checks.push(wrong("host", "capacity", "disk", error.message())),
     }
     checks

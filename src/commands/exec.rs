@@ -39,7 +39,9 @@ pub async fn run(arguments: &Arguments, on: &Selector, command: &[String]) -> Re
             failed.push(format!("{name}: {}", output.status));
         }
         if arguments.json {
-            objects.push(serde_json::json!({ "node": name, "status": output.status.code(), "stdout": stdout, "stderr": stderr }));
+            objects.push(
+                serde_json::json!({ "node": name, "status": output.status.code(), "stdout": stdout, "stderr": stderr }),
+            );
             continue;
         }
         super::print(&stdout.lines().map(|line| format!("{name}: {line}\n")).collect::<String>())?;
@@ -51,5 +53,6 @@ pub async fn run(arguments: &Arguments, on: &Selector, command: &[String]) -> Re
     if failed.is_empty() {
         return Ok(0);
     }
-    Err(Error::new(Class::Guest, format!("the command failed on {} of {} nodes", failed.len(), names.len())).evidence(failed.join("\n")))
+    Err(Error::new(Class::Guest, format!("the command failed on {} of {} nodes", failed.len(), names.len()))
+        .evidence(failed.join("\n")))
 }

@@ -21,7 +21,9 @@ pub async fn run(arguments: &Arguments, endpoint: &Endpoint, local: Option<u16>)
     let host = lab.host()?.clone();
     let target = (node.address, endpoint.port).into();
     let wanted = local.unwrap_or(endpoint.port);
-    let listener = TcpListener::bind(("127.0.0.1", wanted)).await.or_error(Class::Host, || format!("cannot listen on 127.0.0.1:{wanted}"))?;
+    let listener = TcpListener::bind(("127.0.0.1", wanted))
+        .await
+        .or_error(Class::Host, || format!("cannot listen on 127.0.0.1:{wanted}"))?;
     let address = listener.local_addr().or_error(Class::Host, || "the listening socket has no address".into())?;
     super::print(&format!("{address}\n"))?;
     eprintln!("{address} leads to {}:{} until interrupted", endpoint.node, endpoint.port);

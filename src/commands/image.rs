@@ -44,7 +44,12 @@ pub async fn run(arguments: &Arguments, verb: &ImageVerb) -> Result<u8> {
                 };
                 built += 1;
                 for kind in &lab.engines {
-                    let packages: Vec<String> = engine::of(*kind).packages().iter().map(|package| (*package).to_owned()).chain(lab.guest.packages.iter().cloned()).collect();
+                    let packages: Vec<String> = engine::of(*kind)
+                        .packages()
+                        .iter()
+                        .map(|package| (*package).to_owned())
+                        .chain(lab.guest.packages.iter().cloned())
+                        .collect();
                     let image = Image::new(&home, definition.clone(), &packages, &lab.guest);
                     eprintln!("image {} for {}: baking takes about a minute", image.id(), kind.as_str());
                     std::fs::create_dir_all(home.cache()).or_error(Class::Host, || "cannot make the cache".into())?;
@@ -54,7 +59,8 @@ pub async fn run(arguments: &Arguments, verb: &ImageVerb) -> Result<u8> {
                 }
             }
             if built == 0 {
-                return Err(crate::error::Error::new(Class::Image, "this version has none of lab.yaml's images").hint("add `debian-12` to the list `image`"));
+                return Err(crate::error::Error::new(Class::Image, "this version has none of lab.yaml's images")
+                    .hint("add `debian-12` to the list `image`"));
             }
             Ok(0)
         }

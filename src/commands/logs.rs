@@ -26,12 +26,18 @@ pub async fn run(arguments: &Arguments, node: &NodeName, follow: bool, component
             if follow {
                 tail.arg("-F");
             }
-            tail.args([lab.dir.console(node.name.as_str()), lab.dir.node_log(node.name.as_str())].iter().filter(|path| path.exists()));
+            tail.args(
+                [lab.dir.console(node.name.as_str()), lab.dir.node_log(node.name.as_str())]
+                    .iter()
+                    .filter(|path| path.exists()),
+            );
             tail
         }
         Some(role) => {
-            let placed = lab.lab.components_of(node).into_iter().find(|placed| placed.role == role && lab.engine.runs(role));
-            let placed = placed.ok_or_else(|| Error::new(Class::Usage, format!("`{}` runs no {}", node.name, role.as_str())))?;
+            let placed =
+                lab.lab.components_of(node).into_iter().find(|placed| placed.role == role && lab.engine.runs(role));
+            let placed =
+                placed.ok_or_else(|| Error::new(Class::Usage, format!("`{}` runs no {}", node.name, role.as_str())))?;
             let setup = lab.engine.component(&lab.lab, placed);
             let mut ssh = ssh::client(&lab, node)?;
             let (follow_unit, follow_file) = if follow { ("-f", "-F") } else { ("", "") };

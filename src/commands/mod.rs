@@ -34,7 +34,9 @@ pub async fn run(arguments: &Arguments) -> Result<u8> {
         Verb::Validate => validate::run(arguments),
         Verb::Ssh { node, command } => ssh::run(arguments, node, command),
         Verb::Exec { on, command } => exec::run(arguments, on, command).await,
-        Verb::Sql { on, command, script } => sql::run(arguments, on.as_ref(), command.as_deref(), script.as_deref()).await,
+        Verb::Sql { on, command, script } => {
+            sql::run(arguments, on.as_ref(), command.as_deref(), script.as_deref()).await
+        }
         Verb::Logs { node, follow, component } => logs::run(arguments, node, *follow, *component).await,
         Verb::Forward { endpoint, local } => forward::run(arguments, endpoint, *local).await,
         Verb::Image(verb) => image::run(arguments, verb).await,

@@ -41,12 +41,18 @@ pub async fn run(arguments: &Arguments) -> Result<u8> {
             };
             broken |= foresight == Foresight::Changes;
             changes += usize::from(foresight == Foresight::Changes);
-            table.row([step.id.clone(), step.title.to_owned(), why.as_ref().map_or_else(|| word.to_owned(), |why| format!("nothing: {why}"))]);
+            table.row([
+                step.id.clone(),
+                step.title.to_owned(),
+                why.as_ref().map_or_else(|| word.to_owned(), |why| format!("nothing: {why}")),
+            ]);
             steps.push(json!({ "step": step, "would": word, "why": why }));
         }
     }
     if arguments.json {
-        return super::print_json(&json!({ "lab": site.lab.name, "notes": notes, "changes": changes, "chains": plan.chains, "steps": steps }));
+        return super::print_json(
+            &json!({ "lab": site.lab.name, "notes": notes, "changes": changes, "chains": plan.chains, "steps": steps }),
+        );
     }
     for note in notes {
         eprintln!("{note}");

@@ -24,16 +24,25 @@ const PATIENCE: Duration = Duration::from_secs(3600);
 ///
 /// # Errors
 /// When the lab is not up or a statement fails.
-pub async fn run(arguments: &Arguments, on: Option<&NodeName>, command: Option<&str>, script: Option<&Path>) -> Result<u8> {
+pub async fn run(
+    arguments: &Arguments,
+    on: Option<&NodeName>,
+    command: Option<&str>,
+    script: Option<&Path>,
+) -> Result<u8> {
     let lab = Standing::find(arguments)?;
     let placed = server(&lab, on)?;
     let statements = match (command, script) {
         (Some(command), _) => command.to_owned(),
-        (None, Some(script)) => std::fs::read_to_string(script).or_error(Class::Usage, || format!("cannot read `{}`", script.display()))?,
+        (None, Some(script)) => {
+            std::fs::read_to_string(script).or_error(Class::Usage, || format!("cannot read `{}`", script.display()))?
+        }
         (None, None) if std::io::stdin().is_terminal() => return psql(&lab, placed),
         (None, None) => {
             let mut text = String::new();
-            std::io::stdin().read_to_string(&mut text).or_error(Class::Usage, || "cannot read the statements from standard input".into())?;
+            std::io::stdin()
+                .read_to_string(&mut text)
+                .or_error(Class::Usage, || "cannot read the statements from standard input".into())?;
             text
         }
     };
@@ -49,12 +58,22 @@ pub async fn run(arguments: &Arguments, on: Option<&NodeName>, command: Option<&
 /// The coordinator of a node, else its datanode; without a node the first coordinator.
 fn server<'lab>(lab: &'lab Standing, on: Option<&NodeName>) -> Result<Placed<'lab>> {
     let Some(name) = on else {
-        return lab.lab.placed(Role::Coordinator).into_iter().next().ok_or_else(|| Error::new(Class::Internal, "a lab without a coordinator"));
+        return lab
+            .lab
+            .placed(Role::Coordinator)
+            .into_iter()
+            .next()
+            .ok_or_else(|| Error::new(Class::Internal, "a lab without a coordinator"));
     };
     let node = lab.node(name.as_str())?;
-    let servers = lab.lab.components_of(node).into_iter().filter(|placed| matches!(placed.role, Role::Coordinator | Role::Datanode));
+    let servers = lab
+        .lab
+        .components_of(node)
+        .into_iter()
+        .filter(|placed| matches!(placed.role, Role::Coordinator | Role::Datanode));
     servers.max_by_key(|placed| placed.role).ok_or_else(|| {
-        Error::new(Class::Usage, format!("`{name}` has neither a coordinator nor a datanode")).hint("`pgxc-lab status` shows which nodes have")
+        Error::new(Class::Usage, format!("`{name}` has neither a coordinator nor a datanode"))
+            .hint("`pgxc-lab status` shows which nodes have")
     })
 }
 

@@ -76,16 +76,20 @@ async fn look(standing: &Standing) -> Result<Status> {
     let login = standing.login()?;
     let mut tasks = JoinSet::new();
     for (place, node) in standing.lab.nodes.iter().enumerate() {
-        let running = domains.iter().any(|domain| domain.name == node.name.as_str() && domain.state == DomainState::Running);
+        let running =
+            domains.iter().any(|domain| domain.name == node.name.as_str() && domain.state == DomainState::Running);
         for placed in standing.lab.components_of(node).into_iter().filter(|placed| standing.engine.runs(placed.role)) {
             let setup = standing.engine.component(&standing.lab, placed);
             let (role, name, port) = (placed.role, placed.name.to_string(), placed.component.port);
-            let (host, node, dir, mount) = (standing.host.clone(), node.clone(), standing.dir.clone(), standing.lab.nfs.mount.clone());
+            let (host, node, dir, mount) =
+                (standing.host.clone(), node.clone(), standing.dir.clone(), standing.lab.nfs.mount.clone());
             let (tokens, login) = (tokens.clone(), login.clone());
             tasks.spawn(async move {
                 let _token = tokens.acquire_owned().await;
                 let seen = match host {
-                    Some(host) if running => apply::answers(&host, &dir, &mount, &node, &setup.ready, &login, ANSWER).await,
+                    Some(host) if running => {
+                        apply::answers(&host, &dir, &mount, &node, &setup.ready, &login, ANSWER).await
+                    }
                     _ => Err(crate::error::Error::new(Class::Guest, "the guest does not run")),
                 };
                 let detail = seen.as_ref().err().map(|error| error.message().to_owned()).unwrap_or_default();
@@ -103,14 +107,19 @@ async fn look(standing: &Standing) -> Result<Status> {
             node: node.name.to_string(),
             address: node.address.to_string(),
             memory: node.memory.to_string(),
-            domain: domains.iter().find(|domain| domain.name == node.name.as_str()).map_or("absent", |domain| domain.state.as_str()).to_owned(),
+            domain: domains
+                .iter()
+                .find(|domain| domain.name == node.name.as_str())
+                .map_or("absent", |domain| domain.state.as_str())
+                .to_owned(),
             components: Vec::new(),
         })
         .collect();
     for (place, component) in components {
         nodes[place].components.push(component);
     }
-    let healthy = nodes.iter().all(|node| node.domain == "running" && node.components.iter().all(|component| component.serves));
+    let healthy =
+        nodes.iter().all(|node| node.domain == "running" && node.components.iter().all(|component| component.serves));
     Ok(Status {
         lab: standing.lab.name.to_string(),
         engine: standing.record.engine.as_str(),
@@ -131,8 +140,13 @@ async fn domains(standing: &Standing) -> Result<Vec<SeenDomain>> {
 fn show(status: &Status) -> Result<()> {
     let mut table = Table::new().left("NODE").left("ADDRESS").right("MEMORY").left("DOMAIN").left("COMPONENTS");
     for node in &status.nodes {
-        let components: Vec<String> =
-            node.components.iter().map(|component| format!("{}:{} {}", component.name, component.port, if component.serves { "serves" } else { "DOWN" })).collect();
+        let components: Vec<String> = node
+            .components
+            .iter()
+            .map(|component| {
+                format!("{}:{} {}", component.name, component.port, if component.serves { "serves" } else { "DOWN" })
+            })
+            .collect();
         let components = if components.is_empty() { "-".to_owned() } else { components.join(", ") };
         table.row([node.node.clone(), node.address.clone(), node.memory.clone(), node.domain.clone(), components]);
     }

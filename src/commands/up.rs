@@ -57,7 +57,12 @@ pub(super) fn lock_path(home: &crate::host::Home, lab: &str) -> std::path::PathB
     home.path().join("locks").join(lab)
 }
 
-async fn act(arguments: &Arguments, home: crate::host::Home, events: Events, stop: CancellationToken) -> Result<(String, executor::Tally)> {
+async fn act(
+    arguments: &Arguments,
+    home: crate::host::Home,
+    events: Events,
+    stop: CancellationToken,
+) -> Result<(String, executor::Tally)> {
     let site = Arc::new(prepare::site(arguments, home, Purpose::Act, events.clone()).await?);
     let plan = plan::up(&site.lab, site.engine.as_ref());
     events.send(Event::Begin {
@@ -66,7 +71,9 @@ async fn act(arguments: &Arguments, home: crate::host::Home, events: Events, sto
             .lab
             .nodes
             .iter()
-            .map(|node| (node.name.to_string(), node.roles.keys().map(|role| role.as_str()).collect::<Vec<_>>().join(" ")))
+            .map(|node| {
+                (node.name.to_string(), node.roles.keys().map(|role| role.as_str()).collect::<Vec<_>>().join(" "))
+            })
             .collect(),
         steps: plan.steps().count(),
     });
@@ -82,7 +89,10 @@ async fn act(arguments: &Arguments, home: crate::host::Home, events: Events, sto
 
 /// The first signal lets running steps end, the second ends at once; both leave a lab that `up` goes on with.
 async fn listen(stop: CancellationToken, events: Events) {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else { return };
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return;
+    };
     for round in 0.. {
         tokio::select! {
             _ = interrupt.recv() => {}
@@ -107,7 +117,9 @@ fn farewell(site: &crate::apply::Site, changed: usize) -> String {
     if let Some(first) = site.lab.placed(Role::Coordinator).first() {
         let (node, port, user) = (&first.node.name, first.component.port, &site.login.user);
         text.push_str(&format!("  pgxc-lab sql --on {node} -c 'select 1'\n"));
-        text.push_str(&format!("  pgxc-lab forward {node}:{port}   # then: psql -h 127.0.0.1 -p {port} -U {user} postgres\n"));
+        text.push_str(&format!(
+            "  pgxc-lab forward {node}:{port}   # then: psql -h 127.0.0.1 -p {port} -U {user} postgres\n"
+        ));
         if site.lab.cluster.password.is_none() {
             text.push_str(&format!("  the password of `{user}` is in {}\n", site.dir.join("keys/password").display()));
         }

@@ -15,7 +15,7 @@ pub use postgres_xc::{ENGINE_DISK, PostgresXc, node_id};
 pub use unit::GUARD;
 
 use crate::{
-    guest::GuestFile,
+    guest::{Debian, GuestFile, GuestSystem},
     lab::{EngineKind, Lab, Node, Placed, Role},
 };
 
@@ -137,6 +137,25 @@ pub struct Proof {
     pub rows: u64,
     /// Statements through the first coordinator that remove the table.
     pub clean: Vec<String>,
+}
+
+/// What the components of a node need, in start order.
+pub fn components(engine: &dyn Engine, lab: &Lab, node: &Node) -> Vec<ComponentSetup> {
+    let placed = lab.components_of(node).into_iter().filter(|placed| engine.runs(placed.role));
+    placed.map(|placed| engine.component(lab, placed)).collect()
+}
+
+/// Every file that the guest of a node must have on its own disk: its system's, the engine's, and the units.
+pub fn guest_files(engine: &dyn Engine, lab: &Lab, node: &Node) -> Vec<GuestFile> {
+    const UNITS: &str = "/etc/systemd/system";
+    let mut files = Debian.files(lab, node);
+    files.extend(engine.node_files(lab, node));
+    for component in components(engine, lab, node) {
+        let unit = format!("{UNITS}/{}", component.unit);
+        files.push(GuestFile::link(format!("{UNITS}/multi-user.target.wants/{}", component.unit), &unit));
+        files.push(GuestFile::text(unit, component.unit_text));
+    }
+    files
 }
 
 /// The engine of this kind.

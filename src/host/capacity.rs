@@ -38,7 +38,8 @@ fn parse_memory(text: &str) -> Option<Memory> {
 /// When the filesystem does not tell.
 pub fn free_space(path: &Path) -> Result<Size> {
     let existing = path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
-    let stat = nix::sys::statvfs::statvfs(existing).or_error(Class::Host, || format!("cannot ask for the free space of `{}`", existing.display()))?;
+    let stat = nix::sys::statvfs::statvfs(existing)
+        .or_error(Class::Host, || format!("cannot ask for the free space of `{}`", existing.display()))?;
     Ok(Size::bytes(stat.blocks_available() * stat.fragment_size()))
 }
 

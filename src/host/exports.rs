@@ -50,11 +50,24 @@ impl Exports {
         if made {
             let new = image.with_extension("new");
             let _ = std::fs::remove_file(&new);
-            let file = std::fs::File::create(&new).or_error(Class::Host, || format!("cannot make `{}`", new.display()))?;
-            file.set_len(lab.nfs.size.as_bytes()).or_error(Class::Host, || format!("cannot size `{}`", new.display()))?;
+            let file =
+                std::fs::File::create(&new).or_error(Class::Host, || format!("cannot make `{}`", new.display()))?;
+            file.set_len(lab.nfs.size.as_bytes())
+                .or_error(Class::Host, || format!("cannot size `{}`", new.display()))?;
             let mut format = tokio::process::Command::new("mkfs.ext4");
             // Lazy initialisation keeps a 64 GiB image sparse; no reserved blocks, since root writes it anyway.
-            format.args(["-q", "-F", "-m", "0", "-L", "pgxc-exports", "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard"]).arg(&new);
+            format
+                .args([
+                    "-q",
+                    "-F",
+                    "-m",
+                    "0",
+                    "-L",
+                    "pgxc-exports",
+                    "-E",
+                    "lazy_itable_init=1,lazy_journal_init=1,nodiscard",
+                ])
+                .arg(&new);
             super::private::run(format, "format the exports' filesystem image", Class::Host).await?;
             std::fs::rename(&new, &image).or_error(Class::Host, || format!("cannot name `{}`", image.display()))?;
         }
@@ -63,7 +76,9 @@ impl Exports {
         if !mounted {
             let (image, exports) = (image.display(), self.lab.exports());
             let exports = exports.display();
-            script.push_str(&format!("mkdir -p '{exports}'\nmount -o loop,noatime '{image}' '{exports}'\ntouch '{exports}/.mounted'\n"));
+            script.push_str(&format!(
+                "mkdir -p '{exports}'\nmount -o loop,noatime '{image}' '{exports}'\ntouch '{exports}/.mounted'\n"
+            ));
         }
         let missing: Vec<PathBuf> = lab
             .nodes

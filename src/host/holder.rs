@@ -88,10 +88,12 @@ fn split(lab: &LabDir) -> Result<()> {
         | CloneFlags::CLONE_NEWIPC
         | CloneFlags::CLONE_NEWUTS;
     unshare(flags).map_err(|errno| {
-        Error::caused(Class::Host, "cannot make the lab's namespaces", errno).hint("run as root on a machine that allows namespaces")
+        Error::caused(Class::Host, "cannot make the lab's namespaces", errno)
+            .hint("run as root on a machine that allows namespaces")
     })?;
     let program = std::env::current_exe().or_error(Class::Host, || "cannot find this program's own file".into())?;
-    let log = fs::File::create(lab.join("logs/holder.log")).or_error(Class::Host, || "cannot write the holder's log".into())?;
+    let log = fs::File::create(lab.join("logs/holder.log"))
+        .or_error(Class::Host, || "cannot write the holder's log".into())?;
     let child = Command::new(program)
         .args(["internal-host".as_ref(), lab.path().as_os_str()])
         .env(INIT_MARK, "1")
@@ -105,7 +107,9 @@ fn split(lab: &LabDir) -> Result<()> {
     let text = serde_json::to_string(&id).or_error(Class::Internal, || "cannot write the holder's identity".into())?;
     let path = lab.holder();
     let new = path.with_extension("new");
-    fs::write(&new, text).and_then(|()| fs::rename(&new, &path)).or_error(Class::Host, || format!("cannot write `{}`", path.display()))
+    fs::write(&new, text)
+        .and_then(|()| fs::rename(&new, &path))
+        .or_error(Class::Host, || format!("cannot write `{}`", path.display()))
 }
 
 /// Pid 1 of the lab: prepares the mounts, tells that it is ready, reaps orphans until it is killed.

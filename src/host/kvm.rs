@@ -80,7 +80,9 @@ pub async fn choose(wanted: Acceleration, scratch: &Path) -> Result<(Accelerator
         },
         Acceleration::Kvm => match prove(Accelerator::Kvm, scratch, DEADLINE).await {
             Ok(()) => Ok((Accelerator::Kvm, "KVM works: a tiny guest ran under it".into())),
-            Err(why) => Err(why.context("lab.yaml asks for KVM, which does not work here").hint("write `acceleration: auto` to fall back to emulation")),
+            Err(why) => Err(why
+                .context("lab.yaml asks for KVM, which does not work here")
+                .hint("write `acceleration: auto` to fall back to emulation")),
         },
     }
 }
@@ -100,7 +102,18 @@ async fn prove(accelerator: Accelerator, scratch: &Path, deadline: Duration) -> 
         .or_error(Class::Host, || format!("cannot write `{}`", firmware.display()))?;
     let mut command = tokio::process::Command::new("qemu-system-x86_64");
     command
-        .args(["-accel", accelerator.as_str(), "-machine", "pc", "-nodefaults", "-display", "none", "-m", "16", "-no-reboot"])
+        .args([
+            "-accel",
+            accelerator.as_str(),
+            "-machine",
+            "pc",
+            "-nodefaults",
+            "-display",
+            "none",
+            "-m",
+            "16",
+            "-no-reboot",
+        ])
         .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=1", "-bios"])
         .arg(&firmware)
         .stdin(Stdio::null())
@@ -114,11 +127,18 @@ async fn prove(accelerator: Accelerator, scratch: &Path, deadline: Duration) -> 
             Class::Host,
             format!("/dev/kvm is there, but a tiny guest did not run under it within {} s", deadline.as_secs()),
         )),
-        Ok(Err(error)) => Err(Error::caused(Class::Host, "cannot run qemu-system-x86_64", error).hint("`./scripts/setup` installs it")),
+        Ok(Err(error)) => {
+            Err(Error::caused(Class::Host, "cannot run qemu-system-x86_64", error)
+                .hint("`./scripts/setup` installs it"))
+        }
         Ok(Ok(output)) if output.status.code() == Some(PROVEN) => Ok(()),
         Ok(Ok(output)) => Err(Error::new(
             Class::Host,
-            format!("a tiny guest failed: {}: {}", output.status, String::from_utf8_lossy(&output.stderr).lines().next().unwrap_or("no message")),
+            format!(
+                "a tiny guest failed: {}: {}",
+                output.status,
+                String::from_utf8_lossy(&output.stderr).lines().next().unwrap_or("no message")
+            ),
         )),
     }
 }
@@ -137,7 +157,8 @@ mod tests {
     #[tokio::test]
     async fn a_guest_that_never_answers_is_no_proof() {
         let scratch = tempfile::tempdir().expect("a temporary directory");
-        let refused = prove(Accelerator::Tcg, scratch.path(), Duration::from_millis(1)).await.expect_err("no time to run");
+        let refused =
+            prove(Accelerator::Tcg, scratch.path(), Duration::from_millis(1)).await.expect_err("no time to run");
         assert!(refused.message().contains("did not run"), "{refused}");
     }
 }

@@ -42,7 +42,11 @@ pub fn look(lab: &LabDir, directory: Directory) -> Vec<Leftover> {
 
 fn look_once(lab: &LabDir, directory: Directory) -> Vec<Leftover> {
     let mut found = Vec::new();
-    found.extend(processes(lab.path()).into_iter().map(|(pid, command)| Leftover { kind: "process", what: format!("{pid} {command}") }));
+    found.extend(
+        processes(lab.path())
+            .into_iter()
+            .map(|(pid, command)| Leftover { kind: "process", what: format!("{pid} {command}") }),
+    );
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     for line in mounts.lines() {
         if let Some(point) = line.split_whitespace().nth(4).filter(|point| Path::new(point).starts_with(lab.path())) {
@@ -51,7 +55,10 @@ fn look_once(lab: &LabDir, directory: Directory) -> Vec<Leftover> {
     }
     for (device, file) in loop_devices().unwrap_or_default() {
         if Path::new(&file).starts_with(lab.path()) {
-            found.push(Leftover { kind: "loop device", what: format!("{device} of {file} (losetup --detach {device})") });
+            found.push(Leftover {
+                kind: "loop device",
+                what: format!("{device} of {file} (losetup --detach {device})"),
+            });
         }
     }
     if directory == Directory::MustBeGone && lab.path().exists() {
@@ -71,12 +78,17 @@ fn processes(directory: &Path) -> Vec<(u32, String)> {
         }
         // A zombie has an empty command line and is no leftover of ours: its parent has to reap it.
         let Ok(command) = fs::read(entry.path().join("cmdline")) else { continue };
-        let words: Vec<&str> = command.split(|byte| *byte == 0).filter_map(|word| std::str::from_utf8(word).ok()).collect();
+        let words: Vec<&str> =
+            command.split(|byte| *byte == 0).filter_map(|word| std::str::from_utf8(word).ok()).collect();
         let program = words.first().and_then(|word| word.rsplit('/').next()).unwrap_or_default();
-        let ours = ["qemu-system", "ganesha", "chronyd", "libvirtd", "virtlogd", "dnsmasq", "pgxc-lab"].iter().any(|name| program.starts_with(name));
+        let ours = ["qemu-system", "ganesha", "chronyd", "libvirtd", "virtlogd", "dnsmasq", "pgxc-lab"]
+            .iter()
+            .any(|name| program.starts_with(name));
         // The directory as a whole path, so that lab `a` does not find lab `ab`'s guests.
         let names_it = words.iter().any(|word| {
-            word.match_indices(&wanted).any(|(at, _)| matches!(word.as_bytes().get(at + wanted.len()), None | Some(b'/') | Some(b',') | Some(b'"')))
+            word.match_indices(&wanted).any(|(at, _)| {
+                matches!(word.as_bytes().get(at + wanted.len()), None | Some(b'/') | Some(b',') | Some(b'"'))
+            })
         });
         if ours && names_it {
             found.push((pid, words.join(" ").chars().take(100).collect()));
@@ -91,7 +103,10 @@ fn loop_devices() -> io::Result<Vec<(String, String)>> {
     for entry in fs::read_dir("/sys/block")? {
         let entry = entry?;
         if let Ok(file) = fs::read_to_string(entry.path().join("loop/backing_file")) {
-            found.push((format!("/dev/{}", entry.file_name().to_string_lossy()), file.trim().trim_end_matches(" (deleted)").to_owned()));
+            found.push((
+                format!("/dev/{}", entry.file_name().to_string_lossy()),
+                file.trim().trim_end_matches(" (deleted)").to_owned(),
+            ));
         }
     }
     Ok(found)

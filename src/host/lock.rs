@@ -35,18 +35,26 @@ impl Lock {
         loop {
             match file.try_lock() {
                 Ok(()) => break,
-                Err(TryLockError::WouldBlock) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(50)),
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(50))
+                }
                 Err(TryLockError::WouldBlock) => {
                     let mut holder = String::new();
                     let _ = file.read_to_string(&mut holder);
-                    return Err(Error::new(Class::Locked, format!("{what} is held by another run ({})", holder.trim()))
-                        .hint("wait until it ends, or end it: whatever it leaves half made, `up` and `destroy` finish"));
+                    return Err(Error::new(
+                        Class::Locked,
+                        format!("{what} is held by another run ({})", holder.trim()),
+                    )
+                    .hint("wait until it ends, or end it: whatever it leaves half made, `up` and `destroy` finish"));
                 }
                 Err(TryLockError::Error(error)) => return Err(Error::caused(Class::Host, cannot(), error)),
             }
         }
         let text = format!("pid {}: {}\n", std::process::id(), std::env::args().collect::<Vec<_>>().join(" "));
-        file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(text.as_bytes())).or_error(Class::Host, cannot)?;
+        file.set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| file.write_all(text.as_bytes()))
+            .or_error(Class::Host, cannot)?;
         Ok(Lock { _file: file })
     }
 }

@@ -43,7 +43,8 @@ impl Private {
         end_holder(lab)?;
         for directory in ["logs", "disks", "keys"] {
             let directory = lab.join(directory);
-            fs::create_dir_all(&directory).or_error(Class::Host, || format!("cannot make `{}`", directory.display()))?;
+            fs::create_dir_all(&directory)
+                .or_error(Class::Host, || format!("cannot make `{}`", directory.display()))?;
         }
         let _ = fs::remove_file(lab.run().join("ready"));
         let program = std::env::current_exe().or_error(Class::Host, || "cannot find this program's own file".into())?;
@@ -66,7 +67,8 @@ impl Private {
             if Instant::now() > deadline {
                 let log = fs::read_to_string(lab.join("logs/holder.log")).unwrap_or_default();
                 end_holder(lab)?;
-                return Err(Error::new(Class::Host, "the lab's namespaces did not become ready").evidence(log.trim().to_owned()));
+                return Err(Error::new(Class::Host, "the lab's namespaces did not become ready")
+                    .evidence(log.trim().to_owned()));
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -136,7 +138,8 @@ pub fn end_holder(lab: &LabDir) -> Result<()> {
     };
     let deadline = Instant::now() + HOLDER_GONE;
     if id.runs() {
-        kill(Pid::from_raw(id.pid), Signal::SIGKILL).or_error(Class::Host, || format!("cannot end the lab's holder {}", id.pid))?;
+        kill(Pid::from_raw(id.pid), Signal::SIGKILL)
+            .or_error(Class::Host, || format!("cannot end the lab's holder {}", id.pid))?;
     }
     while id.runs() {
         if Instant::now() > deadline {

@@ -79,7 +79,8 @@ impl Services {
     /// # Errors
     /// When nothing can be run in the lab.
     pub async fn nfs_holds(&self, lab: &Lab) -> Result<Option<String>> {
-        let holds = is(&self.lab.join("ganesha.conf"), &ganesha_conf(lab, &self.lab)) && self.runs("ganesha.nfsd").await?;
+        let holds =
+            is(&self.lab.join("ganesha.conf"), &ganesha_conf(lab, &self.lab)) && self.runs("ganesha.nfsd").await?;
         Ok(holds.then(|| format!("the NFS server serves {} exports", lab.nodes.len())))
     }
 
@@ -108,7 +109,10 @@ impl Services {
         write_if_different(&etc.join("qemu.conf"), QEMU_CONF)?;
         write_if_different(&etc.join("libvirtd.conf"), LIBVIRTD_CONF)?;
         write_if_different(&etc.join("virtlogd.conf"), "max_clients = 1024\n")?;
-        self.host.script("start libvirt", Class::Infrastructure, START_LIBVIRT).await.map_err(|e| self.with_log(e, "libvirt/log/libvirtd.log"))?;
+        self.host
+            .script("start libvirt", Class::Infrastructure, START_LIBVIRT)
+            .await
+            .map_err(|e| self.with_log(e, "libvirt/log/libvirtd.log"))?;
         self.wait("libvirt's socket", "libvirt/log/libvirtd.log", || async { socket.exists() }).await?;
         Ok(Outcome::Changed("started libvirtd and virtlogd".into()))
     }
@@ -130,9 +134,15 @@ impl Services {
              ganesha.nfsd -f '{0}/ganesha.conf' -L '{0}/logs/ganesha.log' -p /run/ganesha/ganesha.pid -N NIV_EVENT </dev/null >'{0}/logs/ganesha.start' 2>&1\n",
             self.lab.path().display()
         );
-        self.host.script("start the NFS server", Class::Infrastructure, &script).await.map_err(|e| self.with_log(e, "logs/ganesha.log"))?;
+        self.host
+            .script("start the NFS server", Class::Infrastructure, &script)
+            .await
+            .map_err(|e| self.with_log(e, "logs/ganesha.log"))?;
         let address = SocketAddr::from((lab.network.gateway, NFS_PORT));
-        self.wait("the NFS server", "logs/ganesha.log", || async { self.host.connect(address, Duration::from_secs(1)).await.is_ok() }).await?;
+        self.wait("the NFS server", "logs/ganesha.log", || async {
+            self.host.connect(address, Duration::from_secs(1)).await.is_ok()
+        })
+        .await?;
         Ok(Outcome::Changed(format!("started the NFS server with {} exports", lab.nodes.len())))
     }
 
@@ -147,8 +157,12 @@ impl Services {
              chronyd -x -u root -f '{0}/chrony.conf' </dev/null >'{0}/logs/chronyd.log' 2>&1\n",
             self.lab.path().display()
         );
-        self.host.script("start the time server", Class::Infrastructure, &script).await.map_err(|e| self.with_log(e, "logs/chronyd.log"))?;
-        self.wait("the time server", "logs/chronyd.log", || async { self.runs("chronyd").await.unwrap_or(false) }).await?;
+        self.host
+            .script("start the time server", Class::Infrastructure, &script)
+            .await
+            .map_err(|e| self.with_log(e, "logs/chronyd.log"))?;
+        self.wait("the time server", "logs/chronyd.log", || async { self.runs("chronyd").await.unwrap_or(false) })
+            .await?;
         Ok(Outcome::Changed("started the time server".into()))
     }
 
@@ -163,7 +177,10 @@ impl Services {
         let deadline = Instant::now() + SERVES;
         while !serves().await {
             if Instant::now() > deadline {
-                return Err(self.with_log(Error::new(Class::Infrastructure, format!("{what} does not answer within {} s", SERVES.as_secs())), log));
+                return Err(self.with_log(
+                    Error::new(Class::Infrastructure, format!("{what} does not answer within {} s", SERVES.as_secs())),
+                    log,
+                ));
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

@@ -126,7 +126,13 @@ impl DomainDefinition {
 
 impl NetworkDefinition {
     /// The network of a lab. The bridge is named as in libvirt's default network: the lab has its own namespace.
-    pub fn new(lab: &str, subnet: Subnet, gateway: Ipv4Addr, domain: &str, hosts: Vec<Reservation>) -> NetworkDefinition {
+    pub fn new(
+        lab: &str,
+        subnet: Subnet,
+        gateway: Ipv4Addr,
+        domain: &str,
+        hosts: Vec<Reservation>,
+    ) -> NetworkDefinition {
         NetworkDefinition {
             name: "default".into(),
             uuid: uuid_of(&[lab, "network"]),
@@ -152,7 +158,8 @@ mod tests {
 
     #[test]
     fn text_is_escaped() {
-        let hosts = vec![Reservation { mac: Mac::derived("a", "b"), name: "<&\"".into(), address: Ipv4Addr::LOCALHOST }];
+        let hosts =
+            vec![Reservation { mac: Mac::derived("a", "b"), name: "<&\"".into(), address: Ipv4Addr::LOCALHOST }];
         let subnet = "192.168.122.0/24".parse().expect("a subnet");
         let xml = NetworkDefinition::new("a", subnet, Ipv4Addr::LOCALHOST, "x", hosts).render().expect("it renders");
         assert!(xml.contains("name=\"&#60;&#38;&#34;\""), "{xml}");

@@ -199,7 +199,9 @@ impl Libvirt {
     /// # Errors
     /// When libvirt refuses the definition.
     pub fn define(&self, name: &str, xml: &str) -> Result<()> {
-        Domain::define_xml(&self.connection, xml).map(drop).map_err(failed(format!("libvirt refuses the definition of `{name}`")))
+        Domain::define_xml(&self.connection, xml)
+            .map(drop)
+            .map_err(failed(format!("libvirt refuses the definition of `{name}`")))
     }
 
     /// Starts a domain.
@@ -254,7 +256,10 @@ impl Libvirt {
             Err(error) => return Err(failed(format!("cannot look for `{name}`"))(error)),
         };
         let flags = sys::VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | sys::VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA;
-        domain.undefine_flags(flags).or_else(|_| domain.undefine()).map_err(failed(format!("cannot remove the definition of `{name}`")))
+        domain
+            .undefine_flags(flags)
+            .or_else(|_| domain.undefine())
+            .map_err(failed(format!("cannot remove the definition of `{name}`")))
     }
 
     fn domain(&self, name: &str) -> Result<Domain> {
@@ -265,13 +270,18 @@ impl Libvirt {
 /// The reservations that a network has.
 fn reservations_of(network: &Network) -> Result<Vec<HostXml>> {
     let xml = network.get_xml_desc(0).map_err(failed("cannot read the network's definition"))?;
-    let seen: NetworkXml = from_str(&xml).or_error(Class::Infrastructure, || "cannot understand libvirt's network".into())?;
+    let seen: NetworkXml =
+        from_str(&xml).or_error(Class::Infrastructure, || "cannot understand libvirt's network".into())?;
     Ok(seen.ip.and_then(|ip| ip.dhcp).map(|dhcp| dhcp.host).unwrap_or_default())
 }
 
 /// The reservations that it must have.
 fn reservations_in(wanted: &NetworkDefinition) -> Vec<HostXml> {
-    let host = |host: &super::definition::Reservation| HostXml { mac: host.mac.to_string(), name: host.name.clone(), ip: host.address.to_string() };
+    let host = |host: &super::definition::Reservation| HostXml {
+        mac: host.mac.to_string(),
+        name: host.name.clone(),
+        ip: host.address.to_string(),
+    };
     wanted.hosts.iter().map(host).collect()
 }
 

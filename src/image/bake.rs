@@ -56,7 +56,14 @@ impl Image {
         let inputs = format!("{}\n{}\n{ROOT_SIZE}\n{user}\n", definition.digest(), packages.join(" "));
         let name = format!("{}-{}", definition.name, digest::short(&digest::of_text(&inputs)));
         let directory = home.cache().join("images").join(name);
-        Image { definition, packages, user: guest.user.to_string(), uid: guest.uid, directory, lock: home.cache().join("images.lock") }
+        Image {
+            definition,
+            packages,
+            user: guest.user.to_string(),
+            uid: guest.uid,
+            directory,
+            lock: home.cache().join("images.lock"),
+        }
     }
 
     /// Its name in the cache: the definition's and a digest of all inputs.
@@ -98,8 +105,15 @@ impl Image {
         }
         let free = crate::host::capacity::free_space(&self.directory)?;
         if free.as_bytes() < ROOM {
-            return Err(Error::new(Class::Host, format!("only {free} are free below `{}`, an image needs {}", self.directory.display(), crate::lab::Size::bytes(ROOM)))
-                .hint("`pgxc-lab image prune` removes images that no lab uses, or take another `--home`"));
+            return Err(Error::new(
+                Class::Host,
+                format!(
+                    "only {free} are free below `{}`, an image needs {}",
+                    self.directory.display(),
+                    crate::lab::Size::bytes(ROOM)
+                ),
+            )
+            .hint("`pgxc-lab image prune` removes images that no lab uses, or take another `--home`"));
         }
         let part = self.directory.with_extension("part");
         let (recipe, out) = (part.join("recipe"), part.join("out"));
@@ -125,25 +139,39 @@ impl Image {
         if !status.success() {
             let text = fs::read_to_string(log).unwrap_or_default();
             let _ = fs::remove_dir_all(&part);
-            return Err(Error::new(Class::Image, format!("image `{}` could not be baked: {status}", self.definition.name))
-                .evidence(last_lines(&text, 20))
-                .hint(format!("the whole log is `{}`; the package mirror of this machine must be reachable", log.display())));
+            return Err(Error::new(
+                Class::Image,
+                format!("image `{}` could not be baked: {status}", self.definition.name),
+            )
+            .evidence(last_lines(&text, 20))
+            .hint(format!(
+                "the whole log is `{}`; the package mirror of this machine must be reachable",
+                log.display()
+            )));
         }
         let mut files = BTreeMap::new();
         for name in ["root.ext4", "vmlinuz", "initrd.img"] {
             let path = out.join(name);
             let hashed = path.clone();
-            let digest = tokio::task::spawn_blocking(move || digest::of_file(&hashed)).await.or_error(Class::Internal, || "hashing ended".into())?;
+            let digest = tokio::task::spawn_blocking(move || digest::of_file(&hashed))
+                .await
+                .or_error(Class::Internal, || "hashing ended".into())?;
             files.insert(name.to_owned(), digest.or_error(Class::Image, || format!("the bake left no `{name}`"))?);
-            let mut permissions = fs::metadata(&path).or_error(Class::Image, || format!("cannot read `{}`", path.display()))?.permissions();
+            let mut permissions = fs::metadata(&path)
+                .or_error(Class::Image, || format!("cannot read `{}`", path.display()))?
+                .permissions();
             permissions.set_readonly(true);
-            fs::set_permissions(&path, permissions).or_error(Class::Image, || format!("cannot seal `{}`", path.display()))?;
+            fs::set_permissions(&path, permissions)
+                .or_error(Class::Image, || format!("cannot seal `{}`", path.display()))?;
         }
         let manifest = Manifest { name: self.definition.name.clone(), packages: self.packages.clone(), files };
-        let text = serde_json::to_string_pretty(&manifest).or_error(Class::Internal, || "cannot write the image's manifest".into())?;
-        fs::write(out.join("manifest.json"), text).or_error(Class::Host, || "cannot write the image's manifest".into())?;
+        let text = serde_json::to_string_pretty(&manifest)
+            .or_error(Class::Internal, || "cannot write the image's manifest".into())?;
+        fs::write(out.join("manifest.json"), text)
+            .or_error(Class::Host, || "cannot write the image's manifest".into())?;
         let _ = fs::remove_dir_all(&self.directory);
-        fs::rename(&out, &self.directory).or_error(Class::Host, || format!("cannot name `{}`", self.directory.display()))?;
+        fs::rename(&out, &self.directory)
+            .or_error(Class::Host, || format!("cannot name `{}`", self.directory.display()))?;
         let _ = fs::remove_dir_all(&part);
         Ok(Outcome::Changed(format!("baked image {}", self.id())))
     }
@@ -151,7 +179,9 @@ impl Image {
 
 /// Takes a lock without blocking the runtime.
 pub(crate) async fn take_lock(path: PathBuf, what: &'static str) -> Result<Lock> {
-    tokio::task::spawn_blocking(move || Lock::take(&path, what, PATIENCE)).await.or_error(Class::Internal, || "waiting for a lock ended".into())?
+    tokio::task::spawn_blocking(move || Lock::take(&path, what, PATIENCE))
+        .await
+        .or_error(Class::Internal, || "waiting for a lock ended".into())?
 }
 
 /// What is in the cache: (kind, name, bytes on disk, used by these labs).

@@ -32,7 +32,8 @@ impl ImageDefinition {
     pub fn find(name: &str) -> Result<ImageDefinition> {
         let file = IMAGES.get_file(format!("{name}/image.yaml")).ok_or_else(|| {
             let names: Vec<String> = IMAGES.dirs().map(|dir| format!("`{}`", dir.path().display())).collect();
-            Error::new(Class::Image, format!("this version has no image `{name}`")).hint(format!("it has {}", names.join(", ")))
+            Error::new(Class::Image, format!("this version has no image `{name}`"))
+                .hint(format!("it has {}", names.join(", ")))
         })?;
         let text = file.contents_utf8().unwrap_or_default();
         serde_yaml::from_str(text).or_error(Class::Internal, || format!("images/{name}/image.yaml is damaged"))
@@ -52,7 +53,9 @@ impl ImageDefinition {
     /// # Errors
     /// When a file cannot be written.
     pub fn unpack(&self, into: &Path) -> Result<()> {
-        let dir = IMAGES.get_dir(&self.name).ok_or_else(|| Error::new(Class::Internal, format!("no files of image `{}`", self.name)))?;
+        let dir = IMAGES
+            .get_dir(&self.name)
+            .ok_or_else(|| Error::new(Class::Internal, format!("no files of image `{}`", self.name)))?;
         write(dir, Path::new(&self.name), into)
     }
 }
@@ -62,7 +65,11 @@ fn collect(dir: &Dir<'_>, text: &mut String) {
         match entry {
             DirEntry::Dir(dir) => collect(dir, text),
             DirEntry::File(file) => {
-                text.push_str(&format!("{}\n{}\n", file.path().display(), crate::digest::of_text(&String::from_utf8_lossy(file.contents()))));
+                text.push_str(&format!(
+                    "{}\n{}\n",
+                    file.path().display(),
+                    crate::digest::of_text(&String::from_utf8_lossy(file.contents()))
+                ));
             }
         }
     }

@@ -43,7 +43,8 @@ impl Keys {
     /// # Errors
     /// When ssh-keygen fails.
     pub fn ensure(&self, nodes: &[(&str, std::net::Ipv4Addr)]) -> Result<usize> {
-        fs::create_dir_all(&self.directory).or_error(Class::Host, || format!("cannot make `{}`", self.directory.display()))?;
+        fs::create_dir_all(&self.directory)
+            .or_error(Class::Host, || format!("cannot make `{}`", self.directory.display()))?;
         let mut made = usize::from(generate(&self.lab_key(), "pgxc-lab")?);
         let mut known = String::new();
         for (node, address) in nodes {
@@ -84,7 +85,8 @@ impl Keys {
     /// When it cannot be read.
     pub(super) fn load_host_key(&self, node: &str) -> Result<PublicKey> {
         let text = self.public_text(&self.host_key(node))?;
-        PublicKey::from_openssh(text.trim()).or_error(Class::Host, || format!("cannot understand the host key of `{node}`"))
+        PublicKey::from_openssh(text.trim())
+            .or_error(Class::Host, || format!("cannot understand the host key of `{node}`"))
     }
 }
 

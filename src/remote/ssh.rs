@@ -52,11 +52,17 @@ impl Ssh {
     /// # Errors
     /// When the guest is not the one that we made, or refuses the lab's key.
     pub async fn login(node: &str, socket: TcpStream, keys: &Keys) -> Result<Ssh> {
-        let config = client::Config { keepalive_interval: Some(KEEPALIVE), keepalive_max: 4, nodelay: true, ..client::Config::default() };
+        let config = client::Config {
+            keepalive_interval: Some(KEEPALIVE),
+            keepalive_max: 4,
+            nodelay: true,
+            ..client::Config::default()
+        };
         let pinned = Pinned { key: keys.load_host_key(node)? };
         let key = keys.load_lab_key()?;
         let failed = || format!("no ssh session with `{node}`");
-        let mut handle = client::connect_stream(Arc::new(config), socket, pinned).await.or_error(Class::Guest, failed)?;
+        let mut handle =
+            client::connect_stream(Arc::new(config), socket, pinned).await.or_error(Class::Guest, failed)?;
         let accepted = handle
             .authenticate_publickey("root", PrivateKeyWithHashAlg::new(Arc::new(key), None))
             .await
@@ -109,7 +115,8 @@ impl Ssh {
             return Ok(output.stdout);
         }
         let text = format!("{}{}", output.stdout, output.stderr);
-        let status = output.status.map_or_else(|| "ended by a signal".to_owned(), |status| format!("exit status {status}"));
+        let status =
+            output.status.map_or_else(|| "ended by a signal".to_owned(), |status| format!("exit status {status}"));
         Err(Error::new(Class::Guest, format!("cannot {what} on `{}`: {status}", self.node))
             .evidence(crate::host::last_lines(&text, 20)))
     }

@@ -34,7 +34,8 @@ impl Bench {
         // Short, since sockets below it have names of at most 107 bytes.
         let directory = tempfile::Builder::new().prefix("e2e").tempdir_in(shared()).expect("a temporary directory");
         fs::create_dir(directory.path().join("home")).expect("a home");
-        std::os::unix::fs::symlink(shared().join("cache"), directory.path().join("home/cache")).expect("the shared cache");
+        std::os::unix::fs::symlink(shared().join("cache"), directory.path().join("home/cache"))
+            .expect("the shared cache");
         let source = match source {
             Source::None => None,
             Source::XcOrStandin => Some(match std::env::var_os("PGXC_SOURCE") {
@@ -65,9 +66,9 @@ impl Bench {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pgxc-lab"));
         command
-            .args(arguments)
             .arg("--home")
             .arg(self.directory.path().join("home"))
+            .args(arguments)
             .env("PGXC_LAB_FILE", self.lab_file())
             // Tests reach for nothing outside this machine but its package mirror.
             .env("PGXC_LAB_OFFLINE", "1")
@@ -96,7 +97,6 @@ impl Bench {
         self.command(arguments).stdout(file).stderr(errors).spawn().expect("the program starts")
     }
 
-
     /// A temporary path of this test.
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
@@ -114,7 +114,11 @@ impl Drop for Bench {
                     let text = fs::read(entry.path()).unwrap_or_default();
                     let text = String::from_utf8_lossy(&text);
                     let lines: Vec<&str> = text.lines().collect();
-                    eprintln!("--- {} (last lines)\n{}", entry.path().display(), lines[lines.len().saturating_sub(15)..].join("\n"));
+                    eprintln!(
+                        "--- {} (last lines)\n{}",
+                        entry.path().display(),
+                        lines[lines.len().saturating_sub(15)..].join("\n")
+                    );
                 }
             }
             let ran = self.run(&["destroy", "--yes", "--lab", &name]);
@@ -168,7 +172,6 @@ fn standin(directory: &Path) -> PathBuf {
         .arg("-C")
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/standin"))
         .args(["configure", "Makefile.in", "standin.c"])
-        .env("GZIP", "-n")
         .status();
     assert!(done.expect("tar runs").success());
     tarball

@@ -38,7 +38,8 @@ fn the_documents_lab_comes_up_proved_and_goes_without_a_trace() {
             .iter()
             .map(|row| (row[0].as_str().unwrap_or_default().to_owned(), row[1].as_str().unwrap_or_default().to_owned()))
             .collect();
-        let golden: Vec<(String, String)> = GOLDEN_IDS.iter().map(|(name, id)| ((*name).to_owned(), (*id).to_owned())).collect();
+        let golden: Vec<(String, String)> =
+            GOLDEN_IDS.iter().map(|(name, id)| ((*name).to_owned(), (*id).to_owned())).collect();
         assert_eq!(rows, golden, "on {node}");
     }
     let status = bench.run(&["status", "--json"]).succeeded().json();

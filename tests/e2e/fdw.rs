@@ -27,7 +27,12 @@ fn two_labs_with_the_same_addresses_live_side_by_side() {
     let both = first.run(&["exec", "--on", "all", "--", "cat /etc/timezone"]).succeeded();
     assert_eq!(both.stdout, "db1: Asia/Shanghai\ndb2: Asia/Shanghai\n");
     // An export is its own node's only.
-    let foreign = first.run(&["ssh", "db1", "--", "mkdir -p /tmp/x; mount -t nfs -o vers=3,nolock,tcp,retry=0 192.168.122.1:/data03/172 /tmp/x"]);
+    let foreign = first.run(&[
+        "ssh",
+        "db1",
+        "--",
+        "mkdir -p /tmp/x; mount -t nfs -o vers=3,nolock,tcp,retry=0 192.168.122.1:/data03/172 /tmp/x",
+    ]);
     assert_ne!(foreign.code, Some(0), "db1 mounted the export of db2");
 
     let doctor = first.run(&["doctor"]).succeeded();
@@ -48,7 +53,9 @@ fn two_labs_with_the_same_addresses_live_side_by_side() {
 }
 
 fn named(name: &str) -> String {
-    LAB.lines().map(|line| if line.starts_with("name:") { format!("name: {name}\n") } else { format!("{line}\n") }).collect()
+    LAB.lines()
+        .map(|line| if line.starts_with("name:") { format!("name: {name}\n") } else { format!("{line}\n") })
+        .collect()
 }
 
 fn forwarded_port_leads_to_the_server(bench: &Bench) {
@@ -56,7 +63,11 @@ fn forwarded_port_leads_to_the_server(bench: &Bench) {
     let mut forward = bench.start(&["forward", "db2:1921", "0"], &output);
     let address = || {
         let file = std::fs::File::open(&output).expect("the output");
-        BufReader::new(file).lines().map_while(Result::ok).find(|line| line.starts_with("127.0.0.1:")).map(|line| line.split(' ').next().unwrap_or_default().to_owned())
+        BufReader::new(file)
+            .lines()
+            .map_while(Result::ok)
+            .find(|line| line.starts_with("127.0.0.1:"))
+            .map(|line| line.split(' ').next().unwrap_or_default().to_owned())
     };
     super::bench::until("forward listens", std::time::Duration::from_secs(10), || address().is_some());
     let address = address().expect("forward told its address");
@@ -66,6 +77,10 @@ fn forwarded_port_leads_to_the_server(bench: &Bench) {
     let mut answer = [0u8; 1];
     std::io::Read::read_exact(&mut socket, &mut answer).expect("the server answers");
     assert!(matches!(answer[0], b'N' | b'S'), "{answer:?}");
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(i32::try_from(forward.id()).expect("a pid")), nix::sys::signal::Signal::SIGINT).expect("it is there");
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(i32::try_from(forward.id()).expect("a pid")),
+        nix::sys::signal::Signal::SIGINT,
+    )
+    .expect("it is there");
     assert!(forward.wait().expect("it ends").success());
 }

@@ -104,7 +104,9 @@ pub(super) fn follow_memory(components: &mut BTreeMap<Role, Draft>, smallest: Op
     let proportion = Proportion::of_sizes(smallest, document);
     for (name, value) in components.values_mut().flat_map(|draft| &mut draft.parameters) {
         // A place of its own means that the file says it.
-        if value.place == Place::START && let Some(smaller) = fit::smaller_parameter(name, &value.value, proportion) {
+        if value.place == Place::START
+            && let Some(smaller) = fit::smaller_parameter(name, &value.value, proportion)
+        {
             value.value = smaller;
         }
     }

@@ -48,14 +48,21 @@ pub(crate) fn text(lab: &Lab, placed: Placed<'_>) -> String {
         pid_file: files.pid,
         // gtm.opts would also bring an old -x back (spec 2.5).
         stale: files.options.into_iter().collect(),
-        environment: std::iter::once(format!("LANG={}", lab.guest.locale)).chain([
-            // A standby that was told of a node without a proxy crashes when it stops, before it writes gtm.control: it
-            // frees a pointer that was never set. glibc fills new memory with the complement of this value, zeroes.
-            "MALLOC_PERTURB_=255".to_owned(),
-        ].into_iter().filter(|_| matches!(placed.role, Role::Gtm | Role::GtmStandby))).chain([
-            format!("PATH={prefix}/bin:/usr/local/bin:/usr/bin:/bin"),
-            format!("LD_LIBRARY_PATH={prefix}/lib:{prefix}/lib/postgresql"),
-        ]).collect(),
+        environment: std::iter::once(format!("LANG={}", lab.guest.locale))
+            .chain(
+                [
+                    // A standby that was told of a node without a proxy crashes when it stops, before it writes gtm.control: it
+                    // frees a pointer that was never set. glibc fills new memory with the complement of this value, zeroes.
+                    "MALLOC_PERTURB_=255".to_owned(),
+                ]
+                .into_iter()
+                .filter(|_| matches!(placed.role, Role::Gtm | Role::GtmStandby)),
+            )
+            .chain([
+                format!("PATH={prefix}/bin:/usr/local/bin:/usr/bin:/bin"),
+                format!("LD_LIBRARY_PATH={prefix}/lib:{prefix}/lib/postgresql"),
+            ])
+            .collect(),
         wait: wait(lab, placed),
         command: format!("{program} {options}"),
         listening: files.options.map(|options| unit::until_file(&format!("{directory}/{options}"))),
