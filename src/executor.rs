@@ -17,6 +17,9 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+/// How long running steps may take to end after an interruption: most end within seconds, a wait for a guest may not.
+const DRAIN: Duration = Duration::from_secs(10);
+
 /// What a step would do if it ran now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Foresight {
@@ -199,7 +202,15 @@ impl<A: Apply> Run<A> {
     /// The intent is on disk before anything changes, so that a crash leaves a step that is known to be half done.
     async fn change(&self, step: &Step) -> Result<Outcome> {
         self.journal.write(Entry::Intent { step: step.id.clone() })?;
-        let (outcome, digest) = self.apply.act(step).await?;
+        let given_up = async {
+            self.stop.cancelled().await;
+            tokio::time::sleep(DRAIN).await;
+        };
+        let (outcome, digest) = tokio::select! {
+            acted = self.apply.act(step) => acted?,
+            // Whatever it leaves half made has its intent in the journal, and the next run goes on with it.
+            () = given_up => return Err(Error::new(Class::Interrupted, format!("`{}` was interrupted", step.id))),
+        };
         self.journal.write(Entry::Done { step: step.id.clone(), digest })?;
         Ok(outcome)
     }

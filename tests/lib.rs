@@ -3,4 +3,8 @@
 mod config;
 mod download;
 mod e2e;
+mod executor;
 mod help;
+mod hypervisor;
+mod plan;
+mod ssh;

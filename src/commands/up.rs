@@ -99,7 +99,7 @@ async fn listen(stop: CancellationToken, events: Events) {
             _ = terminate.recv() => {}
         }
         if round == 0 {
-            events.note("interrupted: running steps end first; once more ends at once");
+            events.note("interrupted: running steps get 10 s to end; once more ends at once");
             stop.cancel();
         } else {
             std::process::exit(Class::Interrupted.exit_code().into());

@@ -133,8 +133,9 @@ impl Unit<'_> {
 }
 
 /// Shell text that ends when `file` is there; the servers of the gtm family write their .opts file when they listen.
+/// It fails at once when the server has ended, so that systemd can start it again.
 pub(crate) fn until_file(file: &str) -> String {
-    format!("i=0; until [ -e {file} ]; do i=$((i+1)); [ $i -gt 600 ] && exit 1; sleep 0.5; done")
+    format!("until [ -e {file} ]; do kill -0 \"$MAINPID\" 2>/dev/null || exit 1; sleep 0.5; done")
 }
 
 /// bash text that ends when a bare TCP connection succeeds. Only ever for a GTM or its standby: on a proxy it

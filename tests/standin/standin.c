@@ -181,6 +181,8 @@ static bool get_line(int fd, char *to, size_t size) {
 static bool ask(int fd, const char *request, char *answer, size_t size) {
     return fd >= 0 && puts_to(fd, request) && puts_to(fd, "\n") && get_line(fd, answer, size);
 }
+/* Seconds, seconds and number of TCP's keepalives of a gtm (0: the system's): how it finds a peer that lost its power. */
+static int keep_idle, keep_interval, keep_count;
 static void serve(int listener, void *(*session)(void *)) {
     pthread_attr_t detached;
     pthread_t t;
@@ -189,6 +191,9 @@ static void serve(int listener, void *(*session)(void *)) {
     for (;;) {
         int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC), on = 1;
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+        if (keep_idle) setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on), setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &keep_idle, sizeof on);
+        if (keep_interval) setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &keep_interval, sizeof on);
+        if (keep_count) setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &keep_count, sizeof on);
         if (fd >= 0 && pthread_create(&t, &detached, session, (void *)(intptr_t)fd)) close(fd);
     }
 }
@@ -374,6 +379,9 @@ static int gtm_main(int argc, char **argv) {
     name = conf("gtm.conf", "nodename", "");
     if (!*name) fatal("nodename is not set in gtm.conf");
     active = strcasecmp(conf("gtm.conf", "startup", "ACT"), "STANDBY");
+    keep_idle = conf_int("gtm.conf", "keepalives_idle", 0);
+    keep_interval = conf_int("gtm.conf", "keepalives_interval", 0);
+    keep_count = conf_int("gtm.conf", "keepalives_count", 0);
     address = conf("gtm.conf", "listen_addresses", "*");
     if (!port) port = conf_int("gtm.conf", "port", 6666);
     host = conf("gtm.conf", "active_host", "");

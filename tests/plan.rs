@@ -1,0 +1,216 @@
+//! The plan of every lab under tests/labs and of the document's lab: its text, and what must hold for any plan.
+
+use pgxc_lab::{
+    config,
+    engine::{self, Engine},
+    lab::{EngineKind, Lab, Role},
+    plan::{self, Heavy, Plan, Step},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+const ENGINES: [EngineKind; 2] = [EngineKind::PostgresXc, EngineKind::PostgresFdw];
+
+#[track_caller]
+fn load(path: &Path) -> Lab {
+    match config::load(path) {
+        Ok(loaded) => loaded.lab,
+        Err(problems) => panic!("{problems}"),
+    }
+}
+
+fn lab_files() -> Vec<PathBuf> {
+    let mut files = vec![PathBuf::from("lab.yaml")];
+    for entry in fs::read_dir("tests/labs").expect("tests/labs") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        if name.ends_with(".yaml") && !name.starts_with("broken-") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    assert!(files.len() >= 3, "{files:?}");
+    files
+}
+
+/// Every plan of every lab, and of the same lab with its nodes the other way round: files list their GTM first, so
+/// only then can a plan that keeps the order of the file be told from one that knows what waits for what.
+fn every_plan(check: impl Fn(&str, &Lab, &dyn Engine, &Plan)) {
+    for file in lab_files() {
+        for kind in ENGINES {
+            let engine = engine::of(kind);
+            let mut lab = load(&file);
+            for order in ["as written", "reversed"] {
+                let what = format!("{} {order}, {}", file.display(), kind.as_str());
+                check(&what, &lab, engine.as_ref(), &plan::up(&lab, engine.as_ref()));
+                lab.nodes.reverse();
+            }
+        }
+    }
+}
+
+/// Number of the chain of every step.
+fn chains(plan: &Plan) -> BTreeMap<&str, usize> {
+    let steps = |(number, chain): (usize, &plan::Chain)| {
+        chain.steps.iter().map(|step| (step.id.clone(), number)).collect::<Vec<_>>()
+    };
+    let numbers: BTreeMap<String, usize> = plan.chains.iter().enumerate().flat_map(steps).collect();
+    plan.steps().map(|step| (step.id.as_str(), numbers[&step.id])).collect()
+}
+
+/// The steps that must have ended before each step: its needs, and the one before it in its chain.
+fn before(plan: &Plan) -> BTreeMap<&str, Vec<&str>> {
+    let mut before = BTreeMap::new();
+    for chain in &plan.chains {
+        let mut previous: Option<&Step> = None;
+        for step in &chain.steps {
+            let needs = step.needs.iter().map(String::as_str).chain(previous.map(|step| step.id.as_str()));
+            before.insert(step.id.as_str(), needs.collect());
+            previous = Some(step);
+        }
+    }
+    before
+}
+
+/// One line a step.
+fn text(plan: &Plan) -> String {
+    let mut text = String::new();
+    for (number, chain) in plan.chains.iter().enumerate() {
+        for step in &chain.steps {
+            let heavy = if chain.heavy == Heavy::Yes { "heavy" } else { "light" };
+            text += &format!("{number} {heavy}  {:<29}  {:<22}  {}", step.id, step.title, step.needs.join(" "));
+            text.truncate(text.trim_end().len());
+            text.push('\n');
+        }
+    }
+    text
+}
+
+#[test]
+fn plans_as_text() {
+    for name in ["two", "four"] {
+        for kind in ENGINES {
+            let lab = load(Path::new(&format!("tests/labs/{name}.yaml")));
+            let plan = plan::up(&lab, engine::of(kind).as_ref());
+            insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
+                insta::assert_snapshot!(format!("plan-{name}-{}", kind.as_str()), text(&plan));
+            });
+        }
+    }
+}
+
+#[test]
+fn ids_are_unique() {
+    every_plan(|what, _, _, plan| {
+        let mut seen = BTreeSet::new();
+        for step in plan.steps() {
+            assert!(seen.insert(&step.id), "{what}: {} is there twice", step.id);
+        }
+    });
+}
+
+#[test]
+fn needs_name_steps_of_other_chains() {
+    every_plan(|what, _, _, plan| {
+        let chains = chains(plan);
+        for step in plan.steps() {
+            for need in &step.needs {
+                let Some(chain) = chains.get(need.as_str()) else {
+                    panic!("{what}: {} needs {need}, which is no step", step.id);
+                };
+                assert_ne!(*chain, chains[step.id.as_str()], "{what}: {} needs {need} of its own chain", step.id);
+            }
+        }
+    });
+}
+
+#[test]
+fn nothing_waits_for_itself() {
+    every_plan(|what, _, _, plan| {
+        let mut before = before(plan);
+        while !before.is_empty() {
+            let free: Vec<&str> = before
+                .iter()
+                .filter(|(_, needs)| needs.iter().all(|need| !before.contains_key(need)))
+                .map(|(step, _)| *step)
+                .collect();
+            assert!(!free.is_empty(), "{what}: a cycle among {:?}", before.keys());
+            before.retain(|step, _| !free.contains(step));
+        }
+    });
+}
+
+/// A heavy chain keeps its token while it waits: what it waits for must have had its own before, whether it is
+/// waited for itself or through chains that take none.
+#[test]
+fn a_heavy_chain_waits_only_for_earlier_heavy_chains() {
+    every_plan(|what, _, _, plan| {
+        let (chains, before) = (chains(plan), before(plan));
+        for (number, chain) in plan.chains.iter().enumerate().filter(|(_, chain)| chain.heavy == Heavy::Yes) {
+            let mut open: Vec<&str> = chain.steps.iter().flat_map(|step| &step.needs).map(String::as_str).collect();
+            let mut seen = BTreeSet::new();
+            while let Some(need) = open.pop() {
+                let at = chains[need];
+                if !seen.insert(need) || at == number {
+                    continue;
+                }
+                if plan.chains[at].heavy == Heavy::Yes {
+                    assert!(at < number, "{what}: {need} is in chain {at}, but chain {number} waits for it");
+                }
+                open.extend(&before[need]);
+            }
+        }
+    });
+}
+
+#[test]
+fn the_gtms_chain_is_the_first_heavy_one() {
+    every_plan(|what, lab, _, plan| {
+        let gtm = lab.placed(Role::Gtm)[0].node.name.to_string();
+        let first = plan.chains.iter().find(|chain| chain.heavy == Heavy::Yes).expect("a heavy chain");
+        assert_eq!(first.steps[0].node.as_ref(), Some(&gtm), "{what}");
+    });
+}
+
+/// What the engine runs is initialised before the boot and served after the GTM; what it does not run only boots.
+#[test]
+fn every_node_has_its_whole_story() {
+    every_plan(|what, lab, engine, plan| {
+        let before = before(plan);
+        let gtm = format!("{}/serve", lab.placed(Role::Gtm)[0].node.name);
+        for node in &lab.nodes {
+            let chain = plan
+                .chains
+                .iter()
+                .find(|chain| chain.heavy == Heavy::Yes && chain.steps[0].node.as_deref() == Some(node.name.as_str()));
+            let steps = &chain.unwrap_or_else(|| panic!("{what}: no chain of {}", node.name)).steps;
+            let words: Vec<_> = steps.iter().map(|step| step.id.rsplit('/').next().expect("a word")).collect();
+            let runs = node.roles.keys().any(|role| engine.runs(*role));
+            let expected: &[&str] = if runs { &["initialise", "boot", "tune", "serve"] } else { &["boot", "tune"] };
+            assert_eq!(words, expected, "{what}: {}", node.name);
+            if runs && engine.runs(Role::Gtm) && steps[3].id != gtm {
+                assert!(before[steps[3].id.as_str()].contains(&gtm.as_str()), "{what}: {} without its GTM", node.name);
+            }
+            assert!(before[steps[0].id.as_str()].contains(&"time"), "{what}: {} without its host", node.name);
+        }
+    });
+}
+
+/// The proof is the last step, and nothing is left running beside it.
+#[test]
+fn the_proof_comes_after_everything() {
+    every_plan(|what, _, _, plan| {
+        let before = before(plan);
+        let (mut open, mut seen) = (vec!["proof"], BTreeSet::new());
+        while let Some(step) = open.pop() {
+            if seen.insert(step) {
+                open.extend(&before[step]);
+            }
+        }
+        let all: BTreeSet<&str> = plan.steps().map(|step| step.id.as_str()).collect();
+        assert_eq!(all.difference(&seen).collect::<Vec<_>>(), Vec::<&&str>::new(), "{what}");
+    });
+}
