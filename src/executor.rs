@@ -15,7 +15,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::JoinSet,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 /// How long running steps may take to end after an interruption: most end within seconds, a wait for a guest may not.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -48,10 +48,11 @@ pub struct Tally {
     pub failure: Option<Error>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Ended {
     Well,
-    Badly,
+    /// It, or the step of this name that it needs, failed.
+    Badly(String),
 }
 
 struct Run<A> {
@@ -127,8 +128,10 @@ pub async fn run<A: Apply>(
     }
     while tasks.join_next().await.is_some() {}
     let mut tally = run.tally.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-    // Children of an interrupted step get the terminal's signal too: what fails then was interrupted.
-    if run.stop.is_cancelled() {
+    let all = run.ended.borrow().values().all(|ended| *ended == Ended::Well);
+    // Children of an interrupted step get the terminal's signal too: what fails then was interrupted. A run that got
+    // everything done all the same is a success.
+    if run.stop.is_cancelled() && !all {
         tally.failure =
             Some(Error::new(Class::Interrupted, "interrupted").hint("`pgxc-lab up` goes on where this run ended"));
     }
@@ -152,36 +155,31 @@ impl<A: Apply> Run<A> {
             let ended = match blocked {
                 Some(by) => {
                     self.events.send(Event::Skipped { step: step.id.clone(), because: by.clone() });
-                    broken = Some(by);
-                    Ended::Badly
+                    Ended::Badly(by)
                 }
-                None if self.stop.is_cancelled() => {
-                    broken = Some("the interruption".into());
-                    Ended::Badly
-                }
-                None => {
-                    let ended = self.step(step).await;
-                    if ended == Ended::Badly {
-                        broken = Some(step.id.clone());
-                    }
-                    ended
-                }
+                // An interruption is told once, at the end.
+                None if self.stop.is_cancelled() => Ended::Badly(step.id.clone()),
+                None => self.step(step).await,
             };
+            if let Ended::Badly(by) = &ended {
+                broken = Some(by.clone());
+            }
             self.ended.send_modify(|map| _ = map.insert(step.id.clone(), ended));
         }
     }
 
-    /// Waits until all steps have ended; gives the one that ended badly, if any did.
+    /// Waits until all steps have ended; gives the failed step at the root of the one that ended badly, if any did.
     async fn wait_for(&self, needs: &[String]) -> Option<String> {
-        let mut ended = self.ended.subscribe();
-        let map = ended
-            .wait_for(|map| {
-                needs.iter().all(|need| map.contains_key(need))
-                    || needs.iter().any(|need| map.get(need) == Some(&Ended::Badly))
+        let root = |map: &BTreeMap<String, Ended>| {
+            needs.iter().find_map(|need| match map.get(need) {
+                Some(Ended::Badly(root)) => Some(root.clone()),
+                _ => None,
             })
-            .await
-            .ok()?;
-        needs.iter().find(|need| map.get(*need) == Some(&Ended::Badly)).cloned()
+        };
+        let mut ended = self.ended.subscribe();
+        let over =
+            |map: &BTreeMap<String, Ended>| root(map).is_some() || needs.iter().all(|need| map.contains_key(need));
+        root(&*ended.wait_for(over).await.ok()?)
     }
 
     async fn step(&self, step: &Step) -> Ended {
@@ -191,7 +189,8 @@ impl<A: Apply> Run<A> {
             node: step.node.clone(),
             title: step.title.to_owned(),
         });
-        let result = match self.apply.foresee(step).await {
+        let (apply, look) = (self.apply.clone(), step.clone());
+        let result = match self.guarded(step, async move { apply.foresee(&look).await }).await {
             Ok(Foresight::Holds(why)) => Ok(Outcome::Unchanged(why)),
             Ok(Foresight::Changes) => self.change(step).await,
             Err(error) => Err(error),
@@ -201,18 +200,34 @@ impl<A: Apply> Run<A> {
 
     /// The intent is on disk before anything changes, so that a crash leaves a step that is known to be half done.
     async fn change(&self, step: &Step) -> Result<Outcome> {
+        if self.stop.is_cancelled() {
+            return Err(Error::new(Class::Interrupted, format!("`{}` was not begun", step.id)));
+        }
         self.journal.write(Entry::Intent { step: step.id.clone() })?;
+        let (apply, acting) = (self.apply.clone(), step.clone());
+        let (outcome, digest) = self.guarded(step, async move { apply.act(&acting).await }).await?;
+        self.journal.write(Entry::Done { step: step.id.clone(), digest })?;
+        Ok(outcome)
+    }
+
+    /// Runs a part of a step as a task of its own, so that a mistake that panics is a failure like any other, and gives
+    /// it up some time after an interruption. Whatever it leaves half made has its intent in the journal.
+    async fn guarded<T: Send + 'static>(
+        &self,
+        step: &Step,
+        part: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
         let given_up = async {
             self.stop.cancelled().await;
             tokio::time::sleep(DRAIN).await;
         };
-        let (outcome, digest) = tokio::select! {
-            acted = self.apply.act(step) => acted?,
-            // Whatever it leaves half made has its intent in the journal, and the next run goes on with it.
-            () = given_up => return Err(Error::new(Class::Interrupted, format!("`{}` was interrupted", step.id))),
-        };
-        self.journal.write(Entry::Done { step: step.id.clone(), digest })?;
-        Ok(outcome)
+        tokio::select! {
+            ended = AbortOnDropHandle::new(tokio::spawn(part)) => ended.unwrap_or_else(|error| {
+                Err(Error::caused(Class::Internal, format!("`{}` ended in a mistake of this program", step.id), error)
+                    .hint("please report it with the lines above"))
+            }),
+            () = given_up => Err(Error::new(Class::Interrupted, format!("`{}` was interrupted", step.id))),
+        }
     }
 
     fn report(&self, step: &Step, result: Result<Outcome>, took: Duration) -> Ended {
@@ -232,7 +247,7 @@ impl<A: Apply> Run<A> {
                 let _ = self.journal.write(Entry::Failed { step: id.clone(), error: error.message().to_owned() });
                 tally.failure.get_or_insert_with(|| error.clone());
                 self.events.send(Event::Failed { step: id, node, error, took });
-                Ended::Badly
+                Ended::Badly(step.id.clone())
             }
         }
     }

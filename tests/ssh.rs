@@ -234,7 +234,6 @@ async fn a_command_without_an_end_is_a_broken_connection() {
 }
 
 #[tokio::test]
-#[ignore = "a known defect: `Ssh::run` passes over `ChannelMsg::Failure` and waits for ever"]
 async fn a_command_that_is_refused_is_a_guest_error() {
     let error = run("refuse").await.expect_err("it never ran");
     assert_eq!(error.class(), Class::Guest);

@@ -200,6 +200,10 @@ impl Site {
             disks,
             mac: node.mac,
             network: "default".into(),
+            network_frame: format!(
+                "{} {} {}",
+                self.lab.network.subnet, self.lab.network.gateway, self.lab.network.domain
+            ),
             console: text(self.dir.console(name)),
         };
         definition.sealed().or_error(Class::Internal, || format!("cannot render the domain of `{name}`"))

@@ -191,23 +191,18 @@ fn is_as_wanted(path: &Path, file: &GuestFile) -> bool {
     }
 }
 
-/// Writes a file of an export by rename, so that a server that reads it sees the old or the new one.
+/// Writes a file of an export. A file that is there is written in place: guests see that at their next open, while they
+/// may take the old file for a new one of the same name for up to a minute (NFS caches names).
 fn write(path: &Path, file: &GuestFile) -> Result<()> {
     let cannot = || format!("cannot write `{}`", path.display());
-    let new = path.with_extension("pgxc-lab-new");
-    let _ = fs::remove_file(&new);
     match &file.content {
-        Content::Text(text) => fs::write(&new, text).or_error(Class::Host, cannot)?,
-        Content::Link(target) => std::os::unix::fs::symlink(target, &new).or_error(Class::Host, cannot)?,
-        Content::Directory => {
-            fs::create_dir_all(path).or_error(Class::Host, cannot)?;
-            chown(path, Some(file.owner), Some(file.owner)).or_error(Class::Host, cannot)?;
-            return fs::set_permissions(path, fs::Permissions::from_mode(file.mode)).or_error(Class::Host, cannot);
+        Content::Text(text) => fs::write(path, text).or_error(Class::Host, cannot)?,
+        Content::Directory => fs::create_dir_all(path).or_error(Class::Host, cannot)?,
+        Content::Link(target) => {
+            let _ = fs::remove_file(path);
+            return std::os::unix::fs::symlink(target, path).or_error(Class::Host, cannot);
         }
     }
-    if !matches!(file.content, Content::Link(_)) {
-        chown(&new, Some(file.owner), Some(file.owner)).or_error(Class::Host, cannot)?;
-        fs::set_permissions(&new, fs::Permissions::from_mode(file.mode)).or_error(Class::Host, cannot)?;
-    }
-    fs::rename(&new, path).or_error(Class::Host, cannot)
+    chown(path, Some(file.owner), Some(file.owner)).or_error(Class::Host, cannot)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(file.mode)).or_error(Class::Host, cannot)
 }

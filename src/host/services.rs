@@ -122,7 +122,15 @@ impl Services {
     /// # Errors
     /// When it does not serve.
     pub async fn nfs(&self, lab: &Lab) -> Result<Outcome> {
-        let changed = write_if_different(&self.lab.join("ganesha.conf"), &ganesha_conf(lab, &self.lab))?;
+        let path = self.lab.join("ganesha.conf");
+        // The address that it listens on is not read again: only a new start takes it.
+        let old = fs::read_to_string(&path).unwrap_or_default();
+        let moved = !old.is_empty() && !old.contains(&format!("Bind_addr = {};", lab.network.gateway));
+        if moved {
+            let stop = "pkill -x ganesha.nfsd || true\nuntil ! pgrep -x ganesha.nfsd >/dev/null; do sleep 0.05; done";
+            self.host.script("stop the NFS server", Class::Infrastructure, stop).await?;
+        }
+        let changed = write_if_different(&path, &ganesha_conf(lab, &self.lab))?;
         if changed && self.runs("ganesha.nfsd").await? {
             // Exports are read again on SIGHUP; open files and mounts of others are not disturbed.
             self.host.script("reload the NFS server", Class::Infrastructure, "pkill -HUP -x ganesha.nfsd").await?;

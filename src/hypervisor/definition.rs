@@ -37,6 +37,8 @@ pub struct DomainDefinition {
     pub mac: Mac,
     /// libvirt network of the card.
     pub network: String,
+    /// Subnet and gateway of that network: on another one the guest must be started again.
+    pub network_frame: String,
     /// File that gets the serial console.
     pub console: String,
 }

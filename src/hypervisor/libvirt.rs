@@ -62,13 +62,26 @@ struct Tag {
     digest: String,
 }
 
+/// What matters to us of a network, the same for libvirt's XML and for ours.
 #[derive(Deserialize)]
 struct NetworkXml {
-    ip: Option<IpXml>,
+    bridge: NamedXml,
+    domain: NamedXml,
+    ip: IpXml,
+}
+
+#[derive(Deserialize, PartialEq)]
+struct NamedXml {
+    #[serde(rename = "@name")]
+    name: String,
 }
 
 #[derive(Deserialize)]
 struct IpXml {
+    #[serde(rename = "@address")]
+    address: String,
+    #[serde(rename = "@netmask")]
+    netmask: String,
     dhcp: Option<DhcpXml>,
 }
 
@@ -78,7 +91,7 @@ struct DhcpXml {
     host: Vec<HostXml>,
 }
 
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 struct HostXml {
     #[serde(rename = "@mac")]
     mac: String,
@@ -86,6 +99,34 @@ struct HostXml {
     name: String,
     #[serde(rename = "@ip")]
     ip: String,
+}
+
+impl NetworkXml {
+    fn read(xml: &str) -> Result<NetworkXml> {
+        let mut network: NetworkXml =
+            from_str(xml).or_error(Class::Infrastructure, || "cannot understand a network's XML".into())?;
+        // libvirt keeps the order in which reservations were made: it means nothing.
+        if let Some(dhcp) = &mut network.ip.dhcp {
+            dhcp.host.sort();
+        }
+        Ok(network)
+    }
+
+    fn of(network: &Network) -> Result<NetworkXml> {
+        NetworkXml::read(&network.get_xml_desc(0).map_err(failed("cannot read the network's definition"))?)
+    }
+
+    fn hosts(&self) -> &[HostXml] {
+        self.ip.dhcp.as_ref().map(|dhcp| dhcp.host.as_slice()).unwrap_or_default()
+    }
+
+    /// Whether all but the reservations is the same: that cannot be changed while a network runs.
+    fn is_framed_as(&self, other: &NetworkXml) -> bool {
+        self.bridge == other.bridge
+            && self.domain == other.domain
+            && self.ip.address == other.ip.address
+            && self.ip.netmask == other.ip.netmask
+    }
 }
 
 impl HostXml {
@@ -124,46 +165,62 @@ impl Libvirt {
     /// # Errors
     /// When libvirt does not answer.
     pub fn network_holds(&self, wanted: &NetworkDefinition) -> Result<bool> {
-        match Network::lookup_by_name(&self.connection, &wanted.name) {
-            Ok(network) => {
-                let active = network.is_active().map_err(failed("cannot ask for the network's state"))?;
-                Ok(active && reservations_of(&network)? == reservations_in(wanted))
-            }
-            Err(error) if error.code() == ErrorNumber::NoNetwork => Ok(false),
-            Err(error) => Err(failed("cannot look for the lab's network")(error)),
-        }
+        let wanted_xml = NetworkXml::read(&rendered(wanted)?)?;
+        let Some(network) = self.network(&wanted.name)? else { return Ok(false) };
+        let active = network.is_active().map_err(failed("cannot ask for the network's state"))?;
+        let seen = NetworkXml::of(&network)?;
+        Ok(active && seen.is_framed_as(&wanted_xml) && seen.hosts() == wanted_xml.hosts())
     }
 
-    /// Makes sure that the network runs with exactly these reservations. Tells whether anything changed.
+    /// Makes sure that the network runs with exactly these reservations. Tells whether anything changed. A network of
+    /// another address or domain is made anew; guests on it must be started again.
     ///
     /// # Errors
     /// When libvirt refuses.
     pub fn ensure_network(&self, wanted: &NetworkDefinition) -> Result<bool> {
+        let xml = rendered(wanted)?;
+        let wanted_xml = NetworkXml::read(&xml)?;
         let mut changed = false;
-        let network = match Network::lookup_by_name(&self.connection, &wanted.name) {
-            Ok(network) => network,
-            Err(error) if error.code() == ErrorNumber::NoNetwork => {
+        let mut network = self.network(&wanted.name)?;
+        if let Some(old) = &network
+            && !NetworkXml::of(old)?.is_framed_as(&wanted_xml)
+        {
+            if old.is_active().map_err(failed("cannot ask for the network's state"))? {
+                old.destroy().map_err(failed("cannot stop the lab's old network"))?;
+            }
+            old.undefine().map_err(failed("cannot remove the lab's old network"))?;
+            network = None;
+        }
+        let network = match network {
+            Some(network) => network,
+            None => {
                 changed = true;
-                let xml = wanted.render().or_error(Class::Internal, || "cannot render the network".into())?;
                 Network::define_xml(&self.connection, &xml).map_err(failed("libvirt refuses the lab's network"))?
             }
-            Err(error) => return Err(failed("cannot look for the lab's network")(error)),
         };
         if !network.is_active().map_err(failed("cannot ask for the network's state"))? {
             network.create().map_err(failed("cannot start the lab's network"))?;
             changed = true;
         }
-        let (seen, wanted) = (reservations_of(&network)?, reservations_in(wanted));
+        let seen = NetworkXml::of(&network)?;
         // Old ones first: a new reservation may take an old one's address.
-        for host in seen.iter().filter(|host| !wanted.contains(host)) {
+        for host in seen.hosts().iter().filter(|host| !wanted_xml.hosts().contains(host)) {
             self.change_host(&network, sys::VIR_NETWORK_UPDATE_COMMAND_DELETE, host)?;
             changed = true;
         }
-        for host in wanted.iter().filter(|host| !seen.contains(host)) {
+        for host in wanted_xml.hosts().iter().filter(|host| !seen.hosts().contains(host)) {
             self.change_host(&network, sys::VIR_NETWORK_UPDATE_COMMAND_ADD_LAST, host)?;
             changed = true;
         }
         Ok(changed)
+    }
+
+    fn network(&self, name: &str) -> Result<Option<Network>> {
+        match Network::lookup_by_name(&self.connection, name) {
+            Ok(network) => Ok(Some(network)),
+            Err(error) if error.code() == ErrorNumber::NoNetwork => Ok(None),
+            Err(error) => Err(failed("cannot look for the lab's network")(error)),
+        }
     }
 
     fn change_host(&self, network: &Network, command: sys::virNetworkUpdateCommand, host: &HostXml) -> Result<()> {
@@ -267,22 +324,8 @@ impl Libvirt {
     }
 }
 
-/// The reservations that a network has.
-fn reservations_of(network: &Network) -> Result<Vec<HostXml>> {
-    let xml = network.get_xml_desc(0).map_err(failed("cannot read the network's definition"))?;
-    let seen: NetworkXml =
-        from_str(&xml).or_error(Class::Infrastructure, || "cannot understand libvirt's network".into())?;
-    Ok(seen.ip.and_then(|ip| ip.dhcp).map(|dhcp| dhcp.host).unwrap_or_default())
-}
-
-/// The reservations that it must have.
-fn reservations_in(wanted: &NetworkDefinition) -> Vec<HostXml> {
-    let host = |host: &super::definition::Reservation| HostXml {
-        mac: host.mac.to_string(),
-        name: host.name.clone(),
-        ip: host.address.to_string(),
-    };
-    wanted.hosts.iter().map(host).collect()
+fn rendered(network: &NetworkDefinition) -> Result<String> {
+    network.render().or_error(Class::Internal, || "cannot render the network".into())
 }
 
 fn state_of(domain: &Domain) -> Result<DomainState> {

@@ -95,6 +95,9 @@ impl Ssh {
                 // Data may still follow.
                 ChannelMsg::ExitStatus { exit_status } => (status, ended) = (Some(exit_status), true),
                 ChannelMsg::ExitSignal { .. } => ended = true,
+                ChannelMsg::Failure => {
+                    return Err(Error::new(Class::Guest, format!("`{}` refuses to run a command", self.node)));
+                }
                 _ => {}
             }
         }
