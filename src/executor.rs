@@ -242,6 +242,8 @@ impl<A: Apply> Run<A> {
                 self.events.send(Event::Finished { step: id, node, outcome, took });
                 Ended::Well
             }
+            // Told once, at the end of the run: the step did not fail.
+            Err(error) if error.class() == Class::Interrupted => Ended::Badly(step.id.clone()),
             Err(error) => {
                 // The journal may be what failed; the event tells in any case.
                 let _ = self.journal.write(Entry::Failed { step: id.clone(), error: error.message().to_owned() });

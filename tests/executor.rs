@@ -551,7 +551,9 @@ proptest! {
         world.state().cancel = Some((at.get(&ids).clone(), stop.clone()));
 
         let (tally, told) = run(&world, tokens, &stop);
-        prop_assert_eq!(tally.failure.map(|failure| failure.class()), Some(Class::Interrupted));
+        // An interruption in the last step of all comes too late to stop anything.
+        let stopped = world.state().done != world.ids();
+        prop_assert_eq!(tally.failure.map(|failure| failure.class()), stopped.then_some(Class::Interrupted));
         prop_assert_eq!(told.failed.len(), 0);
         {
             let state = world.state();
@@ -560,7 +562,8 @@ proptest! {
             prop_assert!(later.is_empty(), "begun after the interruption: {:?}", later);
             // What was running ended in peace.
             prop_assert_eq!(&told.changed, &state.done);
-            prop_assert_eq!(told.started.len(), state.done.len());
+            // What was only being looked at did not act.
+            prop_assert!(told.started.len() >= state.done.len());
         }
         let (tally, _) = run(&world, tokens, &CancellationToken::new());
         prop_assert!(tally.failure.is_none());

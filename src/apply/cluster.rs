@@ -7,6 +7,7 @@ use crate::{
     event::Outcome,
     executor::Foresight,
     gtm,
+    guest::{Content, GuestFile},
     host::{LabDir, Private},
     lab::{Node, Placed, Role},
     plan::Step,
@@ -53,7 +54,11 @@ impl Site {
         if self.needs_restart(node).await? {
             self.progress(&step.id, "restarts with the new configuration");
             let units: Vec<&str> = components.iter().map(|component| component.unit.as_str()).collect();
-            let script = format!("systemctl daemon-reload\nsystemctl restart {}\n", units.join(" "));
+            let script = format!(
+                "{}systemctl daemon-reload\nsystemctl restart {}\n",
+                components.iter().flat_map(|component| &component.files).map(until_seen).collect::<String>(),
+                units.join(" ")
+            );
             self.shell(node).await?.script("restart the components", &script).await?;
             self.record_start(node).await?;
         }
@@ -240,6 +245,18 @@ impl Site {
             last.name
         )))
     }
+}
+
+/// Shell text that ends when the guest sees a file of its export as it was written on the host: NFS servers and
+/// clients remember what they saw for a while.
+fn until_seen(file: &GuestFile) -> String {
+    let Content::Text(text) = &file.content else { return String::new() };
+    format!(
+        "n=0\nuntil [ \"$(sha256sum < '{path}')\" = '{digest}  -' ]; do n=$((n + 1)); [ $n -le 100 ] || \
+         {{ echo '{path} is not seen as it was written' >&2; exit 1; }}; sleep 0.3; done\n",
+        path = file.path,
+        digest = crate::digest::of_text(text)
+    )
 }
 
 /// Whether a component serves, seen in the way that its kind allows.

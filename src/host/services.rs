@@ -19,6 +19,9 @@ use std::{
 
 /// NFS over TCP.
 const NFS_PORT: u16 = 2049;
+/// Seconds for which the NFS server may believe that a file did not change below it: configuration files are written
+/// straight into the exports, and with the server's own 60 a restarted component would read the old ones.
+const ATTRIBUTES: u32 = 1;
 /// How long a daemon may take to serve; all of them take well under a second on an idle host.
 const SERVES: Duration = Duration::from_secs(60);
 
@@ -231,6 +234,7 @@ fn ganesha_conf(lab: &Lab, dir: &LabDir) -> String {
     let mut text = format!(
         "NFS_CORE_PARAM {{\n  Protocols = 3, 4;\n  Bind_addr = {};\n  NFS_Port = {NFS_PORT};\n  mount_path_pseudo = true;\n  Enable_NLM = false;\n  Enable_RQUOTA = false;\n}}\n\
          NFSv4 {{\n  RecoveryBackend = fs;\n  Grace_Period = 5;\n  Lease_Lifetime = 5;\n  Only_Numeric_Owners = true;\n}}\n\
+         EXPORT_DEFAULTS {{\n  Attr_Expiration_Time = {ATTRIBUTES};\n}}\n\
          LOG {{ Default_Log_Level = EVENT; }}\n",
         lab.network.gateway
     );
