@@ -65,13 +65,16 @@ struct Run<A> {
 }
 
 /// Looks at all steps at once; when every one holds, tells so and gives the tally, else nothing: then the plan has to
-/// run. This is what makes `up` on a lab that is up fast: it waits for no turn and takes no token.
-pub async fn holds<A: Apply>(plan: &Plan, apply: &Arc<A>, events: &Events) -> Option<Tally> {
+/// run. This is what makes `up` on a lab that is up fast: it waits for no turn. Looks take tokens all the same, twice
+/// as many as steps, since some of them only wait: too many busy emulated guests hold each other up.
+pub async fn holds<A: Apply>(plan: &Plan, apply: &Arc<A>, events: &Events, tokens: usize) -> Option<Tally> {
     let begun = Instant::now();
+    let tokens = Arc::new(Semaphore::new(tokens * 2));
     let mut looks = JoinSet::new();
     for step in plan.steps().cloned() {
-        let apply = apply.clone();
+        let (apply, tokens) = (apply.clone(), tokens.clone());
         looks.spawn(async move {
+            let _token = tokens.acquire_owned().await;
             let begun = Instant::now();
             let foresight = apply.foresee(&step).await;
             (step, foresight, begun.elapsed())

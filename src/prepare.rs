@@ -26,6 +26,8 @@ use std::{
 
 /// Environment variable that names a source tarball of Postgres-XC.
 pub const SOURCE_VARIABLE: &str = "PGXC_SOURCE";
+/// Environment variable that passes over URLs.
+pub const OFFLINE_VARIABLE: &str = "PGXC_LAB_OFFLINE";
 /// Disk space that guests and data need at the least, beside the cache.
 const ROOM: Size = Size::mib(4096);
 
@@ -239,7 +241,7 @@ async fn choose_engine(
             cache: &cache,
             // A tarball that was named on purpose may be another one; the lock then follows it.
             pinned: if override_path.is_some() { None } else { lock.source_digest.as_deref() },
-            offline: std::env::var_os("PGXC_LAB_OFFLINE").is_some_and(|value| !value.is_empty()),
+            offline: std::env::var_os(OFFLINE_VARIABLE).is_some_and(|value| !value.is_empty()),
         };
         let found = source::obtain(&request, events, "source").await?;
         passed_over.extend(

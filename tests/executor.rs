@@ -467,7 +467,7 @@ fn an_interrupted_run_is_interrupted_even_if_a_step_failed() {
 /// `holds`, with the events that it sent.
 fn holds(world: &Arc<World>) -> (Option<Tally>, Told) {
     let (events, receiver) = Events::channel();
-    let tally = block_on(executor::holds(&world.plan, world, &events));
+    let tally = block_on(executor::holds(&world.plan, world, &events, 1));
     drop(events);
     (tally, told(receiver))
 }

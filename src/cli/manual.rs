@@ -2,6 +2,7 @@
 
 use super::{Arguments, FILE_VARIABLE, HOME_VARIABLE};
 use crate::error::Class;
+use crate::prepare::{OFFLINE_VARIABLE, SOURCE_VARIABLE};
 use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 use clap_mangen::Man;
@@ -94,10 +95,11 @@ EXAMPLES
   pgxc-lab man --out /usr/local/share/man/man1";
 
 /// Variables of the environment and what they do.
-const VARIABLES: [(&str, &str); 5] = [
+const VARIABLES: [(&str, &str); 6] = [
     (FILE_VARIABLE, "the lab file, unless --file names one"),
     (HOME_VARIABLE, "where labs and the cache are kept, unless --home says"),
-    ("PGXC_SOURCE", "Postgres-XC's source package: before lab.yaml's places"),
+    (SOURCE_VARIABLE, "Postgres-XC's source package: before lab.yaml's places"),
+    (OFFLINE_VARIABLE, "anything: URLs among those places are passed over"),
     ("NO_COLOR", "no colours"),
     ("TERM", "`dumb`: plain lines instead of rows"),
 ];
@@ -106,7 +108,7 @@ const VARIABLES: [(&str, &str); 5] = [
 pub(super) fn long_help() -> String {
     let mut text = format!("{EXAMPLES}\n\nENVIRONMENT\n");
     for (name, meaning) in VARIABLES {
-        text.push_str(&format!("  {name:<14} {meaning}\n"));
+        text.push_str(&format!("  {name:<16} {meaning}\n"));
     }
     text.push_str("\nEXIT CODES\n    0  everything ended well\n");
     for class in Class::ALL {

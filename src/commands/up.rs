@@ -77,7 +77,7 @@ async fn act(
             .collect(),
         steps: plan.steps().count(),
     });
-    if let Some(tally) = executor::holds(&plan, &site, &events).await {
+    if let Some(tally) = executor::holds(&plan, &site, &events, site.accelerator.tokens()).await {
         return Ok((farewell(&site, tally.changed), tally));
     }
     site.journal.write(Entry::Begin { verb: "up".into(), version: env!("CARGO_PKG_VERSION").into() })?;
