@@ -125,9 +125,9 @@ pub enum Ready {
 pub struct Proof {
     /// Statements through the first coordinator, in order; the first ones remove what an earlier proof left.
     pub fill: Vec<String>,
-    /// The COPY that takes the rows, through the first coordinator. An `insert … select` would be right too, but
+    /// The COPY that takes the rows, through the first coordinator; `None` when `fill` puts them in. An `insert … select` would be right too, but
     /// Postgres-XC sends it row by row, 12 ms each between emulated guests; a COPY takes a second or two.
-    pub copy: String,
+    pub copy: Option<String>,
     /// Per datanode: its name, the query through the first coordinator, and the count that must come out (`None`
     /// where the engine's placement is not specified; then only the sum is held).
     pub counts: Vec<(String, String, Option<u64>)>,

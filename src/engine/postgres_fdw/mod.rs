@@ -103,8 +103,10 @@ impl Engine for PostgresFdw {
             fill: vec![
                 format!("select pgxc_lab.drop_distributed_table('{TABLE}')"),
                 format!("select pgxc_lab.create_distributed_table('{TABLE}', 'k int, v text', 'k')"),
+                // Not by COPY: postgres_fdw 15 sends a COPY row by row, an insert in batches.
+                format!("insert into {TABLE} select k, 'row ' || k from generate_series(1, {ROWS}) as k"),
             ],
-            copy: format!("copy {TABLE} (k, v) from stdin"),
+            copy: None,
             counts,
             total: format!("select count(*) from {TABLE}"),
             rows: ROWS.into(),

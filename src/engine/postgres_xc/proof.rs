@@ -27,7 +27,7 @@ pub(crate) fn proof(lab: &Lab) -> Proof {
             format!("drop table if exists {TABLE}"),
             format!("create table {TABLE} (k int, v text) distribute by hash (k)"),
         ],
-        copy: format!("copy {TABLE} (k, v) from stdin"),
+        copy: Some(format!("copy {TABLE} (k, v) from stdin")),
         counts,
         total: format!("select count(*) from {TABLE}"),
         rows: ROWS.unsigned_abs().into(),
