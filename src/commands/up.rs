@@ -102,7 +102,8 @@ async fn listen(stop: CancellationToken, events: Events) {
             events.note("interrupted: running steps get 10 s to end; once more ends at once");
             stop.cancel();
         } else {
-            std::process::exit(Class::Interrupted.exit_code().into());
+            // Not `process::exit`: the exit handlers of C libraries would run beside threads that still use them.
+            signal_hook::low_level::exit(Class::Interrupted.exit_code().into());
         }
     }
 }
