@@ -117,7 +117,8 @@ impl Unit<'_> {
     /// Refuses to start beside the export or on an empty directory; removes what a crash left.
     ///
     /// A pid file of a crashed guest may name a live process of the same user, and the server would refuse to start
-    /// (spec 2.6): it is stale unless that process works in this very directory.
+    /// (spec 2.6): it is stale unless that process works in this very directory. So are the locks of PostgreSQL's sockets:
+    /// after a power cut, that of a datanode may name what is now the coordinator.
     fn checks(&self, lab: &Lab) -> String {
         let Unit { directory, proof, pid_file, .. } = self;
         let stale: Vec<String> = self.stale.iter().map(|file| format!(" {directory}/{file}")).collect();
@@ -125,8 +126,8 @@ impl Unit<'_> {
         format!(
             "[ -e {mount}/{GUARD} ] || {{ echo \"pgxc-lab: {mount} is not this node's export\" >&2; exit 1; }}; \
              [ -s {directory}/{proof} ] || {{ echo \"pgxc-lab: {directory} is not initialised ({proof} is missing)\" >&2; exit 1; }}; \
-             if [ -e {directory}/{pid_file} ]; then pid=; read -r pid <{directory}/{pid_file}; \
-             [ \"/proc/${{pid#-}}/cwd\" -ef {directory} ] || rm -f {directory}/{pid_file}; fi;{remove}",
+             for file in {directory}/{pid_file} {directory}/.s.PGSQL.*.lock; do [ -e \"$file\" ] || continue; \
+             pid=; read -r pid <\"$file\"; [ \"/proc/${{pid#-}}/cwd\" -ef {directory} ] || rm -f \"$file\"; done;{remove}",
             mount = lab.nfs.mount,
         )
     }
