@@ -68,8 +68,8 @@ async fn ask(mut socket: TcpStream) -> io::Result<u32> {
     if kind != b'S' || body.len() < 8 || body[..4] != NEXT_GXID_RESULT.to_be_bytes() {
         return Err(odd("it answers something else than a GXID"));
     }
-    // The result's type is in network order, the GXID itself is copied as it lies in memory.
-    Ok(u32::from_ne_bytes([body[4], body[5], body[6], body[7]]))
+    // Both in network order (XC's gtm_txn.c sends them by pq_sendint).
+    Ok(u32::from_be_bytes([body[4], body[5], body[6], body[7]]))
 }
 
 async fn read_message(socket: &mut TcpStream) -> io::Result<(u8, Vec<u8>)> {
@@ -81,4 +81,31 @@ async fn read_message(socket: &mut TcpStream) -> io::Result<(u8, Vec<u8>)> {
     let mut body = vec![0u8; length];
     socket.read_exact(&mut body).await?;
     Ok((kind, body))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn a_gxid_is_read_in_network_order() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+        let address = listener.local_addr().expect("its address");
+        let gtm = tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await.expect("a client");
+            let mut start = [0u8; 1 + 76];
+            socket.read_exact(&mut start).await.expect("the handshake");
+            assert_eq!(start[..5], [b'A', 0, 0, 0, 76]);
+            socket.write_all(&[b'R', 0, 0, 0, 4]).await.expect("it listens");
+            let mut question = [0u8; 9];
+            socket.read_exact(&mut question).await.expect("the question");
+            assert_eq!(question, [b'C', 0, 0, 0, 8, 0, 0, 0, 34]);
+            // As the real GTM of 1.0.2 answers at GXID 10313.
+            socket.write_all(&[b'S', 0, 0, 0, 12, 0, 0, 0, 20, 0, 0, 0x28, 0x49]).await.expect("it listens");
+        });
+        let socket = TcpStream::connect(address).await.expect("it listens");
+        assert_eq!(ask(socket).await.expect("an answer"), 10313);
+        gtm.await.expect("it served");
+    }
 }
