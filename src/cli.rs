@@ -8,7 +8,7 @@ mod verb;
 pub use endpoint::Endpoint;
 pub use manual::{completions, man_pages};
 pub use selector::Selector;
-pub use verb::{ImageVerb, Verb};
+pub use verb::{ImageVerb, NightlyVerb, SnapshotVerb, Verb};
 
 use crate::{lab::NodeName, ui};
 use clap::Parser;

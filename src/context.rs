@@ -14,6 +14,15 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::{fs, path::PathBuf};
 
+/// A source package that was chosen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockedSource {
+    /// The place that gave it.
+    pub place: String,
+    /// SHA-256 of its content.
+    pub digest: String,
+}
+
 /// What `up` decided, so that other commands know the lab as it runs, also without lab.yaml or after it changed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Record {
@@ -23,6 +32,11 @@ pub struct Record {
     pub lab_file: PathBuf,
     /// Which engine was taken.
     pub engine: EngineKind,
+    /// Name of the image.
+    pub image: String,
+    /// The source that the engine was built from, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<LockedSource>,
     /// What part of the memory the guests got.
     pub proportion: Proportion,
     /// Entries of the cache that the lab uses: they are never pruned.

@@ -31,10 +31,13 @@ pub enum Foresight {
 
 /// What carries steps out. The only bridge from the plan to the world.
 pub trait Apply: Send + Sync + 'static {
+    /// What its steps do.
+    type Action: Clone + Send + Sync + 'static;
+
     /// Looks, and touches nothing.
-    fn foresee(&self, step: &Step) -> impl Future<Output = Result<Foresight>> + Send;
+    fn foresee(&self, step: &Step<Self::Action>) -> impl Future<Output = Result<Foresight>> + Send;
     /// Does it, and gives what it did and the digest of everything that decided it.
-    fn act(&self, step: &Step) -> impl Future<Output = Result<(Outcome, String)>> + Send;
+    fn act(&self, step: &Step<Self::Action>) -> impl Future<Output = Result<(Outcome, String)>> + Send;
 }
 
 /// How a run ended.
@@ -67,7 +70,7 @@ struct Run<A> {
 /// Looks at all steps at once; when every one holds, tells so and gives the tally, else nothing: then the plan has to
 /// run. This is what makes `up` on a lab that is up fast: it waits for no turn. Looks take tokens all the same, twice
 /// as many as steps, since some of them only wait: too many busy emulated guests hold each other up.
-pub async fn holds<A: Apply>(plan: &Plan, apply: &Arc<A>, events: &Events, tokens: usize) -> Option<Tally> {
+pub async fn holds<A: Apply>(plan: &Plan<A::Action>, apply: &Arc<A>, events: &Events, tokens: usize) -> Option<Tally> {
     let begun = Instant::now();
     let tokens = Arc::new(Semaphore::new(tokens * 2));
     let mut looks = JoinSet::new();
@@ -96,7 +99,7 @@ pub async fn holds<A: Apply>(plan: &Plan, apply: &Arc<A>, events: &Events, token
 
 /// Runs the plan to its end. When `stop` is cancelled no further step begins, and running ones end in peace.
 pub async fn run<A: Apply>(
-    plan: Plan,
+    plan: Plan<A::Action>,
     apply: Arc<A>,
     journal: Arc<Journal>,
     events: Events,
@@ -148,7 +151,7 @@ pub async fn run<A: Apply>(
 }
 
 impl<A: Apply> Run<A> {
-    async fn chain(self: Arc<Self>, chain: Chain, _permit: Option<OwnedSemaphorePermit>) {
+    async fn chain(self: Arc<Self>, chain: Chain<A::Action>, _permit: Option<OwnedSemaphorePermit>) {
         let mut broken: Option<String> = None;
         for step in &chain.steps {
             let blocked = match &broken {
@@ -185,7 +188,7 @@ impl<A: Apply> Run<A> {
         root(&*ended.wait_for(over).await.ok()?)
     }
 
-    async fn step(&self, step: &Step) -> Ended {
+    async fn step(&self, step: &Step<A::Action>) -> Ended {
         let begun = Instant::now();
         self.events.send(Event::Started {
             step: step.id.clone(),
@@ -202,7 +205,7 @@ impl<A: Apply> Run<A> {
     }
 
     /// The intent is on disk before anything changes, so that a crash leaves a step that is known to be half done.
-    async fn change(&self, step: &Step) -> Result<Outcome> {
+    async fn change(&self, step: &Step<A::Action>) -> Result<Outcome> {
         if self.stop.is_cancelled() {
             return Err(Error::new(Class::Interrupted, format!("`{}` was not begun", step.id)));
         }
@@ -217,7 +220,7 @@ impl<A: Apply> Run<A> {
     /// it up some time after an interruption. Whatever it leaves half made has its intent in the journal.
     async fn guarded<T: Send + 'static>(
         &self,
-        step: &Step,
+        step: &Step<A::Action>,
         part: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
         let given_up = async {
@@ -233,7 +236,7 @@ impl<A: Apply> Run<A> {
         }
     }
 
-    fn report(&self, step: &Step, result: Result<Outcome>, took: Duration) -> Ended {
+    fn report(&self, step: &Step<A::Action>, result: Result<Outcome>, took: Duration) -> Ended {
         let (id, node) = (step.id.clone(), step.node.clone());
         let mut tally = self.tally.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         match result {

@@ -100,6 +100,7 @@ impl Journal {
         file.write_all(line.as_bytes())
             .and_then(|()| file.sync_data())
             .or_error(Class::Host, || "cannot write the journal".into())?;
+        crate::fault::journal_line_written();
         apply(&mut self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner), entry);
         Ok(())
     }

@@ -20,6 +20,11 @@ use std::{
 /// Room for the builder root, the source tree and the disk.
 const ROOM: Size = Size::mib(3 * 1024);
 
+/// The disk of a built engine.
+pub(crate) const DISK: &str = "engine.ext4";
+/// Its SHA-256, in the form of `sha256sum`.
+pub(crate) const DISK_DIGEST: &str = "engine.ext4.sha256";
+
 /// A kit: a place in the cache, built or not.
 #[derive(Clone, Debug)]
 pub struct Kit {
@@ -64,7 +69,7 @@ impl Kit {
 
     /// The disk that guests mount at the prefix.
     pub fn disk(&self) -> PathBuf {
-        self.directory.join("engine.ext4")
+        self.directory.join(DISK)
     }
 
     /// What the build said: dropped options, skipped parts, versions.
@@ -108,6 +113,10 @@ impl Kit {
         let facts = self.compile(&part, log).await?;
         self.pack(&part, log).await?;
         fs::write(part.join("facts"), facts).or_error(Class::Host, || "cannot write what the build said".into())?;
+        let packed = part.clone();
+        tokio::task::spawn_blocking(move || recorded_digest(&packed))
+            .await
+            .or_error(Class::Internal, || "hashing ended".into())??;
         let _ = fs::remove_dir_all(part.join("out"));
         fs::rename(&part, &self.directory)
             .or_error(Class::Host, || format!("cannot name `{}`", self.directory.display()))?;
@@ -177,7 +186,7 @@ impl Kit {
         }
         // Twice the tree leaves room for the filesystem's own tables; the file is sparse.
         let size = (tree_bytes(&tree) * 2).max(64 << 20);
-        let disk = part.join("engine.ext4");
+        let disk = part.join(DISK);
         let mut command = tokio::process::Command::new("mke2fs");
         command
             .args(["-q", "-F", "-t", "ext4", "-O", "^has_journal", "-L", "pgxc-engine", "-E", "root_owner=0:0", "-d"])
@@ -210,6 +219,27 @@ cp "$SCRIPT" "$root/build.sh"
 exec chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root SOURCE=/source.tar.gz PREFIX="$PREFIX" OPTIONS="$OPTIONS" JOBS="$JOBS" OUT=/out bash /build.sh
 "#;
 
+/// SHA-256 of a built engine's disk as it is recorded beside it. A build of a version that recorded none gets its
+/// record now: the disk is read once and not at every question.
+///
+/// # Errors
+/// When the disk cannot be read or the record cannot be kept.
+pub(crate) fn recorded_digest(directory: &Path) -> Result<String> {
+    let record = directory.join(DISK_DIGEST);
+    let recorded = fs::read_to_string(&record).unwrap_or_default();
+    if let Some(digest) = recorded.split_whitespace().next() {
+        return Ok(digest.to_owned());
+    }
+    let disk = directory.join(DISK);
+    let digest = digest::of_file(&disk).or_error(Class::Image, || format!("cannot read `{}`", disk.display()))?;
+    // Two runs may find none at once: each writes a file of its own, and both say the same.
+    let new = directory.join(format!("{DISK_DIGEST}.{}", std::process::id()));
+    fs::write(&new, format!("{digest}  {DISK}\n"))
+        .and_then(|()| fs::rename(&new, &record))
+        .or_error(Class::Host, || format!("cannot write `{}`", record.display()))?;
+    Ok(digest)
+}
+
 /// Runs a command with its output in a log, and gives its standard output.
 async fn logged(mut command: tokio::process::Command, log: &Path) -> Result<String> {
     let cannot = || format!("cannot write `{}`", log.display());
@@ -234,4 +264,21 @@ fn tree_bytes(path: &Path) -> u64 {
         return own;
     }
     own + fs::read_dir(path).into_iter().flatten().flatten().map(|entry| tree_bytes(&entry.path())).sum::<u64>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_digest_of_a_disk_is_computed_once() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        recorded_digest(directory.path()).expect_err("there is no disk");
+        fs::write(directory.path().join(DISK), "abc").expect("it can be written");
+        let digest = recorded_digest(directory.path()).expect("it can be read");
+        assert_eq!(digest, digest::of_text("abc"));
+        fs::write(directory.path().join(DISK), "abd").expect("it can be written");
+        assert_eq!(recorded_digest(directory.path()).expect("it is recorded"), digest);
+        assert_eq!(fs::read_dir(directory.path()).expect("it is there").count(), 2);
+    }
 }

@@ -5,7 +5,7 @@ use pgxc_lab::{
     cli::{Arguments, Verb},
     commands,
     error::{Class, Error, Result},
-    host, ui,
+    host, snapshot, ui,
 };
 use std::io::Write;
 
@@ -30,6 +30,9 @@ fn run(arguments: &Arguments) -> Result<u8> {
     if let Verb::InternalHost { directory } = &arguments.verb {
         // Before any thread exists: namespaces are left and entered by the only one.
         return host::hold(directory).map(|()| 0);
+    }
+    if let Verb::InternalGuardian { directory } = &arguments.verb {
+        return snapshot::guardian::watch(directory).map(|()| 0);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Error::caused(Class::Host, "cannot start threads", error))?;

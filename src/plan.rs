@@ -9,6 +9,7 @@ use crate::{
     lab::{Lab, Role},
 };
 use serde::Serialize;
+use std::path::PathBuf;
 
 /// One thing to be done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -42,11 +43,36 @@ pub enum Action {
     Register,
     /// Write through the first coordinator, read through the last.
     Proof,
+    /// Copy exports and disks from a snapshot.
+    Place {
+        /// The snapshot's directory.
+        snapshot: PathBuf,
+    },
+    /// Start a node's domain with the memory of a snapshot, standing still.
+    Load {
+        /// The file with its memory.
+        memory: PathBuf,
+    },
+    /// Let all guests go on.
+    Resume {
+        /// Their nodes.
+        nodes: Vec<String>,
+    },
+    /// Wait until the guests know the present time.
+    Settle {
+        /// Their nodes.
+        nodes: Vec<String>,
+    },
+    /// Write through every coordinator, and resolve what is in doubt.
+    Recover {
+        /// The GXID that the GTM must not be below.
+        gxid: Option<u32>,
+    },
 }
 
 /// An action with its place in the plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Step {
+pub struct Step<A = Action> {
     /// Unique name, e.g. `db3/boot`.
     pub id: String,
     /// Node that it belongs to.
@@ -56,7 +82,7 @@ pub struct Step {
     pub title: &'static str,
     /// What is to be done.
     #[serde(flatten)]
-    pub action: Action,
+    pub action: A,
     /// Steps of other chains that must have ended well before.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub needs: Vec<String>,
@@ -64,11 +90,11 @@ pub struct Step {
 
 /// Steps that run one after the other.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Chain {
+pub struct Chain<A = Action> {
     /// Whether it keeps a core of the host busy: then it holds a token from its first step to its last.
     pub heavy: Heavy,
     /// The steps, in order.
-    pub steps: Vec<Step>,
+    pub steps: Vec<Step<A>>,
 }
 
 /// Whether a chain keeps a core busy.
@@ -83,14 +109,14 @@ pub enum Heavy {
 
 /// Chains in the order in which they should begin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Plan {
+pub struct Plan<A = Action> {
     /// The chains.
-    pub chains: Vec<Chain>,
+    pub chains: Vec<Chain<A>>,
 }
 
-impl Plan {
+impl<A> Plan<A> {
     /// All steps, chain by chain.
-    pub fn steps(&self) -> impl Iterator<Item = &Step> {
+    pub fn steps(&self) -> impl Iterator<Item = &Step<A>> {
         self.chains.iter().flat_map(|chain| &chain.steps)
     }
 }

@@ -4,7 +4,7 @@ use crate::{
     apply::{Parts, Site},
     cli::Arguments,
     config,
-    context::{self, Record},
+    context::{self, LockedSource, Record},
     engine::{self, Engine},
     error::{Class, Error, Result, ResultExt},
     event::Events,
@@ -114,20 +114,9 @@ pub async fn site(arguments: &Arguments, home: Home, purpose: Purpose, events: E
             events.note(note.clone());
         }
     }
-    check_memory(&fitted.lab, &dir)?;
-    check_disk(&fitted.lab, &home, &dir)?;
+    check_room(&fitted.lab, &home, &dir)?;
 
-    let packages: Vec<String> = engine
-        .packages()
-        .iter()
-        .map(|package| (*package).to_owned())
-        .chain(fitted.lab.guest.packages.iter().cloned())
-        .collect();
-    let image = Image::new(&home, definition.clone(), &packages, &fitted.lab.guest);
-    let kit = match (engine.build(&fitted.lab), found) {
-        (Some(build), Some(found)) => Some(Kit::new(&home, build, found, definition.clone())),
-        _ => None,
-    };
+    let (image, kit) = bases(&home, &fitted.lab, engine.as_ref(), definition.clone(), found);
     if purpose == Purpose::Act {
         make_directories(&dir)?;
         make_password(&fitted.lab, &dir)?;
@@ -148,6 +137,10 @@ pub async fn site(arguments: &Arguments, home: Home, purpose: Purpose, events: E
             lab_file: std::path::absolute(&file)
                 .or_error(Class::LabFile, || format!("cannot find `{}`", file.display()))?,
             engine: engine.kind(),
+            image: definition.name.clone(),
+            source: kit
+                .as_ref()
+                .map(|kit| LockedSource { place: kit.source().place.clone(), digest: kit.source().digest.clone() }),
             proportion: fitted.proportion,
             uses,
             accelerator,
@@ -164,6 +157,48 @@ pub async fn site(arguments: &Arguments, home: Home, purpose: Purpose, events: E
         Purpose::Look => Journal::read(&dir.journal()),
     });
     Ok(Site::new(Parts { lab: fitted.lab, home, dir, image, engine, kit, accelerator, login, journal, events }))
+}
+
+/// The site of a lab as its record says it is: nothing is chosen, read from lab.yaml or written. Its password is below
+/// `keys`, which is another directory while the lab is still in its snapshot.
+///
+/// # Errors
+/// When the record's lab cannot be understood by this version.
+pub fn recorded(
+    home: Home,
+    dir: LabDir,
+    keys: &LabDir,
+    record: &Record,
+    journal: Journal,
+    events: Events,
+) -> Result<Site> {
+    let lab = config::parse(&record.lab_yaml, &record.lab_file).map_err(config::Problems::into_error)?;
+    let lab = record.fitted(&lab)?;
+    let engine = engine::of(record.engine);
+    let source = record.source.clone().map(|LockedSource { place, digest }| source::Source {
+        path: PathBuf::new(),
+        digest,
+        place,
+    });
+    let (image, kit) = bases(&home, &lab, engine.as_ref(), ImageDefinition::find(&record.image)?, source);
+    let login = context::login(&lab, keys)?;
+    let (accelerator, journal) = (record.accelerator, Arc::new(journal));
+    Ok(Site::new(Parts { lab, home, dir, image, engine, kit, accelerator, login, journal, events }))
+}
+
+/// What the guests' disks lie on: places in the cache, made or not.
+fn bases(
+    home: &Home,
+    lab: &Lab,
+    engine: &dyn Engine,
+    definition: ImageDefinition,
+    source: Option<source::Source>,
+) -> (Image, Option<Kit>) {
+    let packages = engine.packages().iter().map(|package| (*package).to_owned());
+    let packages: Vec<String> = packages.chain(lab.guest.packages.iter().cloned()).collect();
+    let image = Image::new(home, definition.clone(), &packages, &lab.guest);
+    let kit = engine.build(lab).zip(source).map(|(build, source)| Kit::new(home, build, source, definition));
+    (image, kit)
 }
 
 /// The first image of the list that this version has; the one of lab.lock first.
@@ -257,6 +292,15 @@ async fn choose_engine(
     Err(Error::new(Class::Image, "none of lab.yaml's engines can be had")
         .evidence(passed_over.join("\n"))
         .hint(format!("name a source tarball with {SOURCE_VARIABLE}=/path/to/pgxc-v1.0.2.tar.gz, or add `postgres-fdw` to the list `engine`")))
+}
+
+/// Looks for the memory and the disk space that a lab needs.
+///
+/// # Errors
+/// When there is less.
+pub fn check_room(lab: &Lab, home: &Home, dir: &LabDir) -> Result<()> {
+    check_memory(lab, dir)?;
+    check_disk(lab, home, dir)
 }
 
 /// A proportion that was recorded when more memory was free, or another lab beside this one, may leave too little.

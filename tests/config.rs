@@ -3,7 +3,7 @@
 use pgxc_lab::{
     config::{self, Problems},
     error::{Class, Error},
-    lab::{EngineKind, Lab, Role, Size},
+    lab::{EngineKind, Lab, Nightly, Role, Size},
 };
 use std::{fs, path::Path};
 
@@ -79,11 +79,22 @@ fn lab_yaml_shows_every_key() {
     let text = fs::read_to_string("lab.yaml").expect("lab.yaml");
     let schema: serde_json::Value = serde_json::from_str(&config::schema()).expect("a schema");
     let mut missing = Vec::new();
-    for section in ["NetworkFile", "VmFile", "NfsFile", "GuestFile", "ClusterFile", "CoordinatorFile", "ComponentFile"]
-    {
+    for section in [
+        "NetworkFile",
+        "VmFile",
+        "NfsFile",
+        "GuestFile",
+        "ClusterFile",
+        "CoordinatorFile",
+        "ComponentFile",
+        "NightlyFile",
+        "NotifyFile",
+    ] {
         let properties = schema["definitions"][section]["properties"].as_object();
         for key in properties.expect(section).keys() {
-            if !text.lines().any(|line| line.trim_start().starts_with(&format!("{key}:"))) && key != "password" {
+            // What has no default stands there as a comment.
+            let shown = |line: &str| line.trim_start_matches(['#', ' ']).starts_with(&format!("{key}:"));
+            if !text.lines().any(shown) && key != "password" {
                 missing.push(key.clone());
             }
         }
@@ -133,6 +144,22 @@ fn what_follows_from_other_values() {
     assert_eq!(lab.cluster.prefix, "/usr/xc_1.0.4");
     assert_eq!(lab.nodes[1].export, "/data03/3");
     assert!(lab.directory.ends_with("x"));
+}
+
+#[test]
+fn what_nightly_runs_keep_and_tell() {
+    let nightly = |extra: &str| match config::parse(&two(extra), Path::new("lab.yaml")) {
+        Ok(lab) => lab.nightly,
+        Err(problems) => panic!("{problems}"),
+    };
+    assert_eq!(nightly(""), Nightly::default());
+    assert_eq!(nightly("nightly:\nnotify: ~\n").keep, 14);
+    assert_eq!(nightly("nightly: {keep: 3}\n").keep, 3);
+    let told = nightly("notify: {command: [/bin/tell, -v], webhook: 'https://example.org/x?y=1'}\n").notify;
+    assert_eq!(told.command, Some(vec!["/bin/tell".to_owned(), "-v".to_owned()]));
+    assert_eq!(told.webhook.as_deref(), Some("https://example.org/x?y=1"));
+    let told = nightly("notify: {command: cat > /tmp/run.json}\n").notify;
+    assert_eq!(told.command, Some(vec!["sh".to_owned(), "-c".to_owned(), "cat > /tmp/run.json".to_owned()]));
 }
 
 #[test]
@@ -263,6 +290,15 @@ fn single_problems() {
             "5:53",
             "`many` is not a value of `max_datanodes`",
         ),
+        ("nightly: {keep: 0}\n", "5:17", "`0` is not a number of runs"),
+        ("nightly: {keep: all}\n", "5:17", "`all` is not a number of runs"),
+        ("nightly: 14\n", "5:10", "`nightly` cannot be the single value `14`"),
+        ("notify: {mail: me}\n", "5:10", "unknown key `mail` in `notify`"),
+        ("notify: {command: []}\n", "5:19", "`command` names no program"),
+        ("notify: {command: '  '}\n", "5:19", "`command` names no program"),
+        ("notify: {command: {a: b}}\n", "5:19", "`command` cannot be a mapping"),
+        ("notify: {webhook: chat.example.org/x}\n", "5:19", "`chat.example.org/x` is not a URL for a webhook"),
+        ("notify: {webhook: 'ftp://x/y'}\n", "5:19", "`ftp://x/y` is not a URL for a webhook"),
         ("name: u\n", "5:1", "key `name` is given twice in lab.yaml"),
         ("memory: 8GiB\n", "5:1", "unknown key `memory` in lab.yaml"),
         ("vm: {\n", "5:5", "not YAML in"),

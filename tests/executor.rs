@@ -132,6 +132,8 @@ impl World {
 }
 
 impl Apply for World {
+    type Action = Action;
+
     async fn foresee(&self, step: &Step) -> Result<Foresight> {
         self.state().log.push(Mark::Begin(step.id.clone()));
         self.work(&step.id).await;

@@ -74,6 +74,7 @@ fn domain(lab: &str, name: &str) -> DomainDefinition {
         network: "default".into(),
         network_frame: String::new(),
         console: "/tmp/console.log".into(),
+        incoming: None,
     }
 }
 

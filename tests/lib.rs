@@ -6,5 +6,6 @@ mod e2e;
 mod executor;
 mod help;
 mod hypervisor;
+mod nightly;
 mod plan;
 mod ssh;

@@ -19,6 +19,9 @@ use std::time::{Duration, Instant};
 const SERVES: Duration = Duration::from_secs(60);
 /// How long one statement of registration or proof may take: DDL touches every node of the cluster.
 const STATEMENT: Duration = Duration::from_secs(40);
+/// How often the proof begins at the most. Seen once in ten first starts of Postgres-XC 1.0.2: the first DDL cannot obtain
+/// a snapshot from the GTM, the next one can.
+const TRIES: usize = 3;
 /// How often a component is asked: each question costs an emulated guest a new backend.
 const ASK: Duration = Duration::from_millis(700);
 
@@ -199,11 +202,18 @@ impl Site {
             Error::new(Class::Cluster, message)
                 .hint("the cluster is kept as it is: `pgxc-lab status` and `pgxc-lab sql` look at it")
         };
-        let server = self.sql(first).await?;
         self.progress(&step.id, format!("{} rows through {}", proof.rows, first.name));
-        for statement in &proof.fill {
-            server.query(statement).await?;
-        }
+        let mut tries = 1..TRIES;
+        let server = loop {
+            match (self.filled(first, &proof.fill).await, tries.next()) {
+                (Ok(server), _) => break server,
+                (Err(error), None) => return Err(error),
+                (Err(error), Some(_)) => {
+                    self.events.note(format!("the proof begins again, since {error}"));
+                    tokio::time::sleep(ASK).await;
+                }
+            }
+        };
         if let Some(copy) = &proof.copy {
             let rows: String = (1..=proof.rows).map(|k| format!("{k}\trow {k}\n")).collect();
             let copied = server.copy(copy, rows).await?;
@@ -246,6 +256,17 @@ impl Site {
             counts.join(", "),
             last.name
         )))
+    }
+}
+
+impl Site {
+    /// A session in which the table of the proof was made anew.
+    async fn filled(&self, on: Placed<'_>, statements: &[String]) -> Result<Sql> {
+        let server = self.sql(on).await?;
+        for statement in statements {
+            server.query(statement).await?;
+        }
+        Ok(server)
     }
 }
 

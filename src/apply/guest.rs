@@ -13,6 +13,7 @@ use crate::{
 };
 use std::{
     fs,
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -142,7 +143,31 @@ impl Site {
     }
 
     /// The domain of a node, as XML with its digest.
-    fn definition(&self, node: &Node) -> Result<(String, String)> {
+    pub(super) fn definition(&self, node: &Node) -> Result<(String, String)> {
+        self.sealed(node, self.domain_of(node))
+    }
+
+    /// The same domain, for a start that reads the guest's memory from a file.
+    pub(super) fn incoming_definition(&self, node: &Node, memory: &Path) -> Result<(String, String)> {
+        let incoming = Some(memory.display().to_string());
+        self.sealed(node, DomainDefinition { incoming, ..self.domain_of(node) })
+    }
+
+    fn sealed(&self, node: &Node, definition: DomainDefinition) -> Result<(String, String)> {
+        definition.sealed().or_error(Class::Internal, || format!("cannot render the domain of `{}`", node.name))
+    }
+
+    /// Digest of a node's machine wherever the home of all labs lies: memory can be read back by the same machine only.
+    ///
+    /// # Errors
+    /// None that could be caused from outside.
+    pub fn machine(&self, node: &Node) -> Result<String> {
+        let (xml, digest) = self.definition(node)?;
+        let home = self.home.path().display().to_string();
+        Ok(crate::digest::of_text(&xml.replace(&digest, "").replace(&home, "")))
+    }
+
+    fn domain_of(&self, node: &Node) -> DomainDefinition {
         let name = node.name.as_str();
         let text = |path: std::path::PathBuf| path.display().to_string();
         let mut disks = vec![
@@ -181,7 +206,7 @@ impl Site {
             });
         }
         let emulated = self.accelerator == Accelerator::Tcg;
-        let definition = DomainDefinition {
+        DomainDefinition {
             kind: if emulated { "qemu" } else { "kvm" },
             name: name.to_owned(),
             uuid: uuid_of(&[self.lab.name.as_str(), name]),
@@ -205,8 +230,8 @@ impl Site {
                 self.lab.network.subnet, self.lab.network.gateway, self.lab.network.domain
             ),
             console: text(self.dir.console(name)),
-        };
-        definition.sealed().or_error(Class::Internal, || format!("cannot render the domain of `{name}`"))
+            incoming: None,
+        }
     }
 
     /// Whether the overlay lies on the present image. A root disk holds nothing that the seed and the image do not

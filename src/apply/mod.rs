@@ -5,6 +5,7 @@ mod cluster;
 mod guest;
 mod ladder;
 mod native;
+mod revive;
 mod seed;
 mod site;
 
@@ -19,8 +20,10 @@ use crate::{
 };
 
 impl Apply for Site {
+    type Action = Action;
+
     async fn foresee(&self, step: &Step) -> Result<Foresight> {
-        match step.action {
+        match &step.action {
             Action::Image => Ok(self.foresee_image()),
             Action::Build => Ok(self.foresee_build()),
             Action::Namespaces => Ok(self.foresee_namespaces()),
@@ -35,11 +38,17 @@ impl Apply for Site {
             Action::Serve => self.foresee_serve(step).await,
             Action::Register => self.foresee_register(step).await,
             Action::Proof => Ok(self.foresee_proof(step)),
+            // A restore never finds its work done: it was asked for.
+            Action::Place { .. }
+            | Action::Load { .. }
+            | Action::Resume { .. }
+            | Action::Settle { .. }
+            | Action::Recover { .. } => Ok(Foresight::Changes),
         }
     }
 
     async fn act(&self, step: &Step) -> Result<(Outcome, String)> {
-        let outcome = match step.action {
+        let outcome = match &step.action {
             Action::Image => self.image().await?,
             Action::Build => self.build().await?,
             Action::Namespaces => self.namespaces().await?,
@@ -54,6 +63,11 @@ impl Apply for Site {
             Action::Serve => self.serve(step).await?,
             Action::Register => self.register(step).await?,
             Action::Proof => self.proof(step).await?,
+            Action::Place { snapshot } => self.place(snapshot).await?,
+            Action::Load { memory } => self.load(step, memory).await?,
+            Action::Resume { nodes } => self.resume(nodes).await?,
+            Action::Settle { nodes } => self.settle(step, nodes).await?,
+            Action::Recover { gxid } => self.recover(step, *gxid).await?,
         };
         Ok((outcome, self.digest_of(step).await?))
     }
@@ -62,7 +76,7 @@ impl Apply for Site {
 impl Site {
     /// Digest of everything that decides what a step did, as far as the next run cannot see it.
     async fn digest_of(&self, step: &Step) -> Result<String> {
-        match step.action {
+        match &step.action {
             Action::Boot => self.run_of(self.node_of(step)?).await,
             Action::Tune => self.tune_digest(self.node_of(step)?).await,
             Action::Serve => self.serve_digest(self.node_of(step)?).await,

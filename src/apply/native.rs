@@ -127,7 +127,7 @@ impl Site {
     }
 
     /// The file that tells with which configuration the components of a running guest were started.
-    fn started_mark(&self, node: &Node) -> Result<PathBuf> {
+    pub(super) fn started_mark(&self, node: &Node) -> Result<PathBuf> {
         Ok(self.exports()?.outside(node.name.as_str()).join(".pgxc-lab-started"))
     }
 

@@ -125,7 +125,7 @@ impl Site {
     }
 
     /// Shows what a running step waits for.
-    pub(super) fn progress(&self, step: &str, text: impl Into<String>) {
+    pub fn progress(&self, step: &str, text: impl Into<String>) {
         self.events.send(Event::Progress { step: step.to_owned(), text: text.into() });
     }
 
@@ -153,6 +153,19 @@ impl Site {
             .evidence(format!("its log is {}", self.dir.join("libvirt/log/libvirtd.log").display()))
             .hint("`pgxc-lab destroy` ends it with the lab")),
         }
+    }
+
+    /// The same for a call that takes as long as its work, and has deadlines of its own.
+    ///
+    /// # Errors
+    /// Those of the call.
+    pub async fn libvirt_patiently<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&Libvirt) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let uri = self.host()?.libvirt_uri();
+        let call = tokio::task::spawn_blocking(move || call(&Libvirt::open(&uri)?));
+        call.await.or_error(Class::Internal, || "a call to libvirt ended".into())?
     }
 
     /// The lab's domains.

@@ -78,6 +78,34 @@ EXAMPLES
   pgxc-lab forward db3:5432       then: psql -h 127.0.0.1 -p 5432
   pgxc-lab forward db3:5432 15432 at another port of this machine";
 
+pub(super) const SNAPSHOT: &str = "\
+EXAMPLES
+  pgxc-lab snapshot create loaded --note 'one million rows'
+  pgxc-lab snapshot list
+  pgxc-lab restore loaded --yes   back to it, sessions and all
+  pgxc-lab snapshot export loaded /mnt/loaded.pgxcsnap
+  pgxc-lab snapshot import /mnt/loaded.pgxcsnap";
+
+pub(super) const RESTORE: &str = "\
+EXAMPLES
+  pgxc-lab restore loaded         the lab of ./lab.yaml, after a question
+  pgxc-lab restore loaded --yes   without the question
+  pgxc-lab restore loaded --lab xc8
+                                  also when that lab is gone altogether";
+
+pub(super) const REBUILD: &str = "\
+EXAMPLES
+  pgxc-lab rebuild --yes          from the pristine snapshot, in seconds
+  pgxc-lab rebuild --why          what changed since it was taken
+  pgxc-lab rebuild --cold --yes   without it, and a new one";
+
+pub(super) const NIGHTLY: &str = "\
+EXAMPLES
+  pgxc-lab nightly install        every night at 02:30
+  pgxc-lab nightly run            now, as the timer does
+  pgxc-lab nightly history --since 14d
+  pgxc-lab nightly report --out /var/www/html/lab.html";
+
 pub(super) const IMAGE: &str = "\
 EXAMPLES
   pgxc-lab image list

@@ -107,6 +107,38 @@ pub enum Verb {
         local: Option<u16>,
     },
 
+    /// Make and look after snapshots of the whole running lab
+    #[command(subcommand, after_help = manual::SNAPSHOT)]
+    Snapshot(SnapshotVerb),
+
+    /// Bring the lab back to a snapshot, from whatever is there
+    ///
+    /// The snapshot is checked first; then everything that runs in the lab ends, and the guests go on where they
+    /// were. Asks first on a terminal. Ends with a proof: rows go in through every coordinator.
+    #[command(after_help = manual::RESTORE)]
+    Restore {
+        /// The snapshot
+        name: NodeName,
+    },
+
+    /// Bring the lab to what `up` on an empty machine would give
+    ///
+    /// Restores the pristine snapshot of the same inputs (image, engine, lab.yaml, this program's version); where
+    /// there is none, builds the lab anew and takes one.
+    #[command(after_help = manual::REBUILD)]
+    Rebuild {
+        /// Build the lab anew, whatever snapshots there are
+        #[arg(long)]
+        cold: bool,
+        /// Only tell which inputs changed since the last pristine snapshot
+        #[arg(long, conflicts_with = "cold")]
+        why: bool,
+    },
+
+    /// Rebuild the lab every night, and keep a record of each run
+    #[command(subcommand, after_help = manual::NIGHTLY)]
+    Nightly(NightlyVerb),
+
     /// Look after the cached guest images
     #[command(subcommand, after_help = manual::IMAGE)]
     Image(ImageVerb),
@@ -135,6 +167,88 @@ pub enum Verb {
     InternalHost {
         /// The lab's directory
         directory: PathBuf,
+    },
+
+    /// Let guests go on when `snapshot create` dies (started by it, never by a person)
+    #[command(hide = true)]
+    InternalGuardian {
+        /// The lab's directory
+        directory: PathBuf,
+    },
+}
+
+/// What to do with snapshots.
+#[derive(Clone, Debug, PartialEq, Subcommand)]
+pub enum SnapshotVerb {
+    /// Take one: memory, disks and exports of the whole lab at one instant
+    Create {
+        /// Its name
+        name: NodeName,
+        /// Words that `list` and `show` repeat
+        #[arg(long, value_name = "TEXT")]
+        note: Option<String>,
+        /// Without the guests' memory: they boot as after a power cut
+        #[arg(long)]
+        disk_only: bool,
+    },
+    /// Show all of the lab
+    List,
+    /// Show one in full
+    Show {
+        /// Its name
+        name: NodeName,
+    },
+    /// Remove one
+    Delete {
+        /// Its name
+        name: NodeName,
+    },
+    /// Read one whole, and what it lies on, and compare every digest
+    Verify {
+        /// Its name
+        name: NodeName,
+    },
+    /// Write one, with what it lies on, into one file that another machine can restore from
+    Export {
+        /// Its name
+        name: NodeName,
+        /// The file
+        file: PathBuf,
+    },
+    /// Read one from such a file
+    Import {
+        /// The file
+        file: PathBuf,
+    },
+}
+
+/// What to do about nightly rebuilds.
+#[derive(Clone, Debug, PartialEq, Subcommand)]
+pub enum NightlyVerb {
+    /// Have systemd rebuild the lab every night; without systemd, print a line for cron
+    Install {
+        /// When, as systemd's OnCalendar says it
+        #[arg(long, value_name = "WHEN", default_value = "*-*-* 02:30:00")]
+        at: String,
+    },
+    /// Remove what `install` wrote
+    Remove,
+    /// Rebuild, prove and record: what the timer calls
+    Run,
+    /// List the runs
+    History {
+        /// Only runs since then: a date, a time, or a span such as 7d
+        #[arg(long, value_name = "WHEN")]
+        since: Option<String>,
+    },
+    /// Write one HTML page about the runs
+    Report {
+        /// Only runs since then: a date, a time, or a span such as 7d
+        #[arg(long, value_name = "WHEN")]
+        since: Option<String>,
+        /// The page [default: report.html in the directory of the lab's runs]
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
     },
 }
 

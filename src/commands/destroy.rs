@@ -4,7 +4,7 @@ use crate::{
     cli::Arguments,
     context,
     error::{Class, Error, Result, ResultExt},
-    host::{Directory, Lock, end_holder, look_for_leftovers},
+    host::{Directory, Home, Lock, end_holder, look_for_leftovers},
 };
 use std::{
     fs,
@@ -21,7 +21,7 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
     let home = context::home(arguments)?;
     let name = context::lab_name(arguments, &home)?;
     let dir = home.lab(&name);
-    let lock_path = super::up::lock_path(&home, &name);
+    let lock_path = super::run::lock_path(&home, &name);
     let lock = Lock::take(&lock_path, "the lab", Duration::ZERO)?;
     if !dir.path().exists() {
         eprintln!("there is no lab `{name}`; nothing to destroy");
@@ -31,6 +31,31 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
     }
     if !arguments.yes && std::io::stdin().is_terminal() && !confirmed(&name)? {
         return Err(Error::new(Class::Interrupted, format!("lab `{name}` was not touched")));
+    }
+    remove(&home, &name)?;
+    drop(lock);
+    let _ = fs::remove_file(&lock_path);
+    let kept = crate::snapshot::Store::new(&home, &name).list().len();
+    if kept > 0 {
+        eprintln!(
+            "its {kept} snapshots are kept: `pgxc-lab restore NAME --lab {name}` brings it back, `pgxc-lab snapshot delete` removes them"
+        );
+    }
+    eprintln!(
+        "lab `{name}` is destroyed; no process, mount, loop device or file of it is left ({:.1} s)",
+        begun.elapsed().as_secs_f64()
+    );
+    Ok(0)
+}
+
+/// Removes a lab, with its lock held; one that is not there is removed already.
+///
+/// # Errors
+/// When something of it stays, with the list.
+pub(super) fn remove(home: &Home, name: &str) -> Result<()> {
+    let dir = home.lab(name);
+    if !dir.path().exists() {
+        return Ok(());
     }
     // One stroke: with the holder end all guests and daemons, the network and every mount of the lab.
     end_holder(&dir)?;
@@ -48,13 +73,7 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
             .evidence(list.join("\n"))
             .hint("end or remove what the list names, then `pgxc-lab destroy` again"));
     }
-    drop(lock);
-    let _ = fs::remove_file(&lock_path);
-    eprintln!(
-        "lab `{name}` is destroyed; no process, mount, loop device or file of it is left ({:.1} s)",
-        begun.elapsed().as_secs_f64()
-    );
-    Ok(0)
+    Ok(())
 }
 
 fn confirmed(name: &str) -> Result<bool> {

@@ -6,7 +6,12 @@ mod exec;
 mod forward;
 mod image;
 mod logs;
+mod nightly;
 mod plan;
+mod rebuild;
+mod restore;
+mod run;
+mod snapshot;
 mod sql;
 mod ssh;
 mod status;
@@ -39,11 +44,17 @@ pub async fn run(arguments: &Arguments) -> Result<u8> {
         }
         Verb::Logs { node, follow, component } => logs::run(arguments, node, *follow, *component).await,
         Verb::Forward { endpoint, local } => forward::run(arguments, endpoint, *local).await,
+        Verb::Snapshot(verb) => snapshot::run(arguments, verb).await,
+        Verb::Restore { name } => restore::run(arguments, name).await,
+        Verb::Rebuild { cold, why } => rebuild::run(arguments, *cold, *why).await,
+        Verb::Nightly(verb) => nightly::run(arguments, verb).await,
         Verb::Image(verb) => image::run(arguments, verb).await,
         Verb::Completions { shell } => print(&cli::completions(*shell)),
         Verb::Man { out } => man(out.as_deref()),
         Verb::Schema => print(&config::schema()),
-        Verb::InternalHost { .. } => unreachable!("main holds the namespaces before it comes here"),
+        Verb::InternalHost { .. } | Verb::InternalGuardian { .. } => {
+            unreachable!("main does these before it comes here")
+        }
     }
 }
 

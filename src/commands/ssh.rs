@@ -32,7 +32,7 @@ pub fn run(arguments: &Arguments, node: &NodeName, command: &[String]) -> Result
 }
 
 /// ssh(1) inside the lab's network, with the lab's key and the host keys that we gave the guests.
-pub(super) fn client(lab: &Standing, node: &Node) -> Result<Command> {
+pub(in crate::commands) fn client(lab: &Standing, node: &Node) -> Result<Command> {
     let keys = lab.keys();
     let mut ssh = Command::new("nsenter");
     ssh.arg(format!("--target={}", lab.host()?.pid()))

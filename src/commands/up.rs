@@ -1,20 +1,20 @@
 //! `up`: the lab as lab.yaml says, from whatever is there.
 
+use super::run::{Ended, lock, shown};
 use crate::{
     cli::Arguments,
     config, context,
-    error::{Class, Result},
+    error::Result,
     event::{Event, Events},
     executor,
-    host::Lock,
+    host::Home,
     journal::Entry,
-    lab::Role,
+    lab::{Lab, Role},
     plan,
     prepare::{self, Purpose},
-    ui,
+    snapshot::replace,
 };
-use std::{sync::Arc, time::Duration};
-use tokio::signal::unix::{SignalKind, signal};
+use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 /// Brings the lab up.
@@ -24,88 +24,37 @@ use tokio_util::sync::CancellationToken;
 pub async fn run(arguments: &Arguments) -> Result<u8> {
     let home = context::home(arguments)?;
     let loaded = config::load(&arguments.file()).map_err(config::Problems::into_error)?;
-    let name = loaded.lab.name.clone();
-    let _lock = Lock::take(&lock_path(&home, name.as_str()), "the lab", Duration::ZERO)?;
-
-    let (events, receiver) = Events::channel();
-    let screen = tokio::spawn(ui::show(arguments.mode(), receiver));
-    let stop = CancellationToken::new();
-    let signals = tokio::spawn(listen(stop.clone(), events.clone()));
-    let outcome = act(arguments, home, events, stop).await;
-    signals.abort();
-    let summary = screen.await.ok();
-
-    let (farewell, tally) = outcome?;
-    if let Some(error) = tally.failure {
-        // The display has told each failure in full; only an interruption is new.
-        if error.class() == Class::Interrupted || summary.is_none_or(|summary| summary.failures.is_empty()) {
-            return Err(error);
-        }
-        return Ok(error.class().exit_code());
-    }
-    if !arguments.json {
-        if let Some(summary) = summary.filter(|_| tally.changed > 0) {
-            eprint!("{}", summary.timeline.chart(100));
-        }
-        eprint!("{farewell}");
-    }
-    Ok(0)
+    let _lock = lock(&home, loaded.lab.name.as_str())?;
+    replace::check(&home.lab(loaded.lab.name.as_str()))?;
+    shown(arguments, |events, stop| act(arguments, home, events, stop)).await
 }
 
-/// Where the lock of a lab lies: outside its directory, which `destroy` removes.
-pub(super) fn lock_path(home: &crate::host::Home, lab: &str) -> std::path::PathBuf {
-    home.path().join("locks").join(lab)
-}
-
-async fn act(
-    arguments: &Arguments,
-    home: crate::host::Home,
-    events: Events,
-    stop: CancellationToken,
-) -> Result<(String, executor::Tally)> {
+/// The run itself, with the lock held and somebody who listens.
+///
+/// # Errors
+/// What is wrong before the first step.
+pub(super) async fn act(arguments: &Arguments, home: Home, events: Events, stop: CancellationToken) -> Result<Ended> {
     let site = Arc::new(prepare::site(arguments, home, Purpose::Act, events.clone()).await?);
     let plan = plan::up(&site.lab, site.engine.as_ref());
-    events.send(Event::Begin {
-        verb: "up",
-        nodes: site
-            .lab
-            .nodes
-            .iter()
-            .map(|node| {
-                (node.name.to_string(), node.roles.keys().map(|role| role.as_str()).collect::<Vec<_>>().join(" "))
-            })
-            .collect(),
-        steps: plan.steps().count(),
-    });
-    if let Some(tally) = executor::holds(&plan, &site, &events, site.accelerator.tokens()).await {
-        return Ok((farewell(&site, tally.changed), tally));
-    }
-    site.journal.write(Entry::Begin { verb: "up".into(), version: env!("CARGO_PKG_VERSION").into() })?;
-    let tally = executor::run(plan, site.clone(), site.journal.clone(), events, site.accelerator.tokens(), stop).await;
-    site.journal.write(Entry::End { succeeded: tally.failure.is_none() })?;
+    events.send(Event::Begin { verb: "up", nodes: nodes(&site.lab), steps: plan.steps().count() });
+    let tally = match executor::holds(&plan, &site, &events, site.accelerator.tokens()).await {
+        Some(tally) => tally,
+        None => {
+            site.journal.write(Entry::Begin { verb: "up".into(), version: env!("CARGO_PKG_VERSION").into() })?;
+            let tokens = site.accelerator.tokens();
+            let tally = executor::run(plan, site.clone(), site.journal.clone(), events, tokens, stop).await;
+            site.journal.write(Entry::End { succeeded: tally.failure.is_none() })?;
+            tally
+        }
+    };
     // Not the site itself: it holds a sender of events, and the display goes on as long as there is one.
-    Ok((farewell(&site, tally.changed), tally))
+    Ok(Ended { farewell: farewell(&site, tally.changed), tally })
 }
 
-/// The first signal lets running steps end, the second ends at once; both leave a lab that `up` goes on with.
-async fn listen(stop: CancellationToken, events: Events) {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return;
-    };
-    for round in 0.. {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        if round == 0 {
-            events.note("interrupted: running steps get 10 s to end; once more ends at once");
-            stop.cancel();
-        } else {
-            // Not `process::exit`: the exit handlers of C libraries would run beside threads that still use them.
-            signal_hook::low_level::exit(Class::Interrupted.exit_code().into());
-        }
-    }
+/// Nodes with their roles, as the display wants them.
+pub(super) fn nodes(lab: &Lab) -> Vec<(String, String)> {
+    let roles = |node: &crate::lab::Node| node.roles.keys().map(|role| role.as_str()).collect::<Vec<_>>().join(" ");
+    lab.nodes.iter().map(|node| (node.name.to_string(), roles(node))).collect()
 }
 
 /// What a person does next.

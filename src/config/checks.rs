@@ -5,6 +5,7 @@ mod checker;
 mod cluster;
 mod components;
 mod guest;
+mod nightly;
 mod nodes;
 mod placement;
 mod scalars;
@@ -45,6 +46,7 @@ pub(super) fn lab(file: &LabFile, directory: PathBuf, problems: &mut Vec<Problem
     let placement = placement::Placement { nodes: &drafts, components: &components };
     placement.check(&mut check, file.nodes.place().unwrap_or(Place::START), engines.contains(&EngineKind::PostgresXc));
     let cluster = cluster::cluster(&mut check, &cluster, &components);
+    let nightly = nightly::nightly(&mut check, &file.nightly.section(), &file.notify.section());
     let nodes = drafts.into_iter().zip(roles).map(|(draft, roles)| draft.finish(roles)).collect::<Option<Vec<_>>>();
     Some(Lab {
         name: name?,
@@ -58,6 +60,7 @@ pub(super) fn lab(file: &LabFile, directory: PathBuf, problems: &mut Vec<Problem
         guest: guest?,
         cluster: cluster?,
         nodes: nodes?,
+        nightly: nightly?,
         directory,
     })
 }

@@ -95,6 +95,9 @@ pub(super) const IPTABLES: &str = "\
 COMMIT
 ";
 
+/// Nightly runs that are kept: two weeks.
+pub(super) const KEEP: &str = "14";
+
 pub(super) const VERSION: &str = "1.0.2";
 pub(super) const SOURCE: &[&str] =
     &["./pgxc-v1.0.2.tar.gz", "https://sourceforge.net/projects/postgres-xc/files/latest/download"];

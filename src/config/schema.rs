@@ -46,6 +46,7 @@ scalar! {
     SizeText: { "type": ["string", "integer"], "pattern": "^[0-9]+ *([KMGT](i?B)?|B)?$", "examples": ["8GiB", "512MiB"] };
     Cpus: { "type": "integer", "minimum": 1, "maximum": 255 };
     Port: { "type": "integer", "minimum": 1, "maximum": 65535 };
+    Keep: { "type": "integer", "minimum": 1, "maximum": 10000 };
     Uid: { "type": "integer", "minimum": 1, "maximum": 60000 };
 }
 

@@ -49,6 +49,10 @@ pub(super) struct LabFile {
     pub cluster: Field<ClusterFile>,
     /// The VMs.
     pub nodes: Field<Vec<Placed<NodeFile>>>,
+    /// Nightly rebuilds.
+    pub nightly: Field<NightlyFile>,
+    /// Who is told of each nightly run.
+    pub notify: Field<NotifyFile>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -233,4 +237,21 @@ pub(super) struct NodeFile {
     /// Root disk, instead of vm.disk.
     #[schemars(with = "schema::SizeText")]
     pub disk: Field<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct NightlyFile {
+    /// How many of the last runs are kept; the last good one is kept besides.
+    #[schemars(with = "schema::Keep", extend("default" = 14))]
+    pub keep: Field<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct NotifyFile {
+    /// A program with its arguments, or a line for `sh -c`; it gets the run as JSON on its standard input.
+    pub command: Field<OneOrMany>,
+    /// An http(s) URL that the run is posted to as JSON.
+    pub webhook: Field<String>,
 }

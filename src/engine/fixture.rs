@@ -202,6 +202,7 @@ vm.overcommit_memory = 0",
             components,
         },
         nodes,
+        nightly: crate::lab::Nightly::default(),
         directory: ".".into(),
     }
 }

@@ -55,6 +55,15 @@ pub trait Engine: Send + Sync {
 
     /// The short proof at the end of `up`.
     fn proof(&self, lab: &Lab) -> Proof;
+
+    /// The shorter proof at the end of `restore`: a write through every coordinator.
+    fn writes(&self, lab: &Lab) -> Writes;
+
+    /// The query that tells a server's WAL position.
+    fn wal_position(&self) -> &'static str;
+
+    /// How transactions that were prepared and then left alone are found and resolved, where the engine prepares any.
+    fn in_doubt(&self, lab: &Lab) -> Option<InDoubt>;
 }
 
 /// How many rounds of [`Engine::registration`] bring statements at most; more of them are a mistake.
@@ -137,6 +146,40 @@ pub struct Proof {
     pub rows: u64,
     /// Statements through the first coordinator that remove the table.
     pub clean: Vec<String>,
+}
+
+/// The short proof at the end of `restore`: every coordinator writes to every datanode, the last one counts.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Writes {
+    /// Statements through the first coordinator that make an empty table, or fail when an earlier proof left one.
+    pub prepare: Vec<String>,
+    /// One statement per coordinator, in their order.
+    pub each: Vec<String>,
+    /// The query through the last coordinator.
+    pub total: String,
+    /// The number that it must give.
+    pub rows: u64,
+    /// Statements through the first coordinator that remove the table.
+    pub clean: Vec<String>,
+}
+
+/// Transactions that are prepared on some node while nobody finishes them.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct InDoubt {
+    /// Queries that count them, per coordinator in their order; together they see every server once.
+    pub counts: Vec<Vec<String>>,
+    /// POSIX script that resolves them, run as the cluster's user on the node of the first coordinator, with the
+    /// superuser's password in `PGPASSWORD`.
+    pub resolve: String,
+}
+
+/// Rows that each coordinator writes in [`Writes`], spread over the datanodes: such a transaction commits in two phases.
+pub(crate) const ROWS_EACH: usize = 8;
+
+/// Values for the coordinator at this place (from 0): no two coordinators write the same key.
+pub(crate) fn values(place: usize) -> String {
+    let first = place * ROWS_EACH + 1;
+    (first..first + ROWS_EACH).map(|key| format!("({key})")).collect::<Vec<_>>().join(", ")
 }
 
 /// What the components of a node need, in start order.

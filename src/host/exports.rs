@@ -99,6 +99,43 @@ impl Exports {
         )))
     }
 
+    /// Holds back every write to the exports, with all earlier ones in the image. Only while no guest runs.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub async fn freeze(&self) -> Result<()> {
+        let script = format!("fsfreeze --freeze '{}'", self.lab.exports().display());
+        self.host.script("freeze the exports", Class::Host, &script).await.map(drop)
+    }
+
+    /// Lets writes go on.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub async fn thaw(&self) -> Result<()> {
+        let script = format!("fsfreeze --unfreeze '{}'", self.lab.exports().display());
+        self.host.script("thaw the exports", Class::Host, &script).await.map(drop)
+    }
+
+    /// The same without a runtime. Exports that were not frozen are left as they are.
+    ///
+    /// # Errors
+    /// When the program cannot be run.
+    pub fn thaw_blocking(&self) -> Result<()> {
+        let mut command = self.host.command("fsfreeze").into_std();
+        command.arg("--unfreeze").arg(self.lab.exports());
+        command.output().map(drop).or_error(Class::Host, || "cannot run `fsfreeze` in the lab".into())
+    }
+
+    /// Writes out what is still in memory, so that a freeze has little left to do.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub async fn sync(&self) -> Result<()> {
+        let script = format!("sync -f '{}'", self.lab.exports().display());
+        self.host.script("write the exports out", Class::Host, &script).await.map(drop)
+    }
+
     fn explain(&self, error: Error) -> Error {
         error.hint("the exports need a free loop device and an ext4 kernel driver: `losetup --find` tells; a damaged image can be checked with `e2fsck`")
     }

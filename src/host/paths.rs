@@ -22,6 +22,16 @@ impl Home {
         self.0.join("cache")
     }
 
+    /// Snapshots of a lab: outside the lab's directory, since `destroy` removes that whole.
+    pub fn snapshots(&self, lab: &str) -> PathBuf {
+        self.0.join("snapshots").join(lab)
+    }
+
+    /// Records of a lab's nightly runs.
+    pub fn nightly(&self, lab: &str) -> PathBuf {
+        self.0.join("nightly").join(lab)
+    }
+
     /// The directory of one lab.
     pub fn lab(&self, name: &str) -> LabDir {
         LabDir(self.0.join("labs").join(name))
@@ -46,7 +56,7 @@ pub struct LabDir(PathBuf);
 
 impl LabDir {
     /// The lab whose directory this is.
-    pub(super) fn at(directory: &Path) -> LabDir {
+    pub fn at(directory: &Path) -> LabDir {
         LabDir(directory.to_owned())
     }
 

@@ -154,7 +154,26 @@ impl Services {
             self.host.connect(address, Duration::from_secs(1)).await.is_ok()
         })
         .await?;
+        self.acquaint(lab).await?;
         Ok(Outcome::Changed(format!("started the NFS server with {} exports", lab.nodes.len())))
+    }
+
+    /// Has a fresh NFS server look at every directory with a socket in it, by name, before restored guests come with the
+    /// handles that an earlier server gave them. nfs-ganesha 5.9 that sees a socket first by its handle does not know
+    /// where it lies, and answers every question about it, and every listing of its directory, with \"invalid argument\":
+    /// a minute after a restore, when guests forget what they knew, Postgres-XC cannot reach its own pool manager.
+    async fn acquaint(&self, lab: &Lab) -> Result<()> {
+        let mut script = String::new();
+        for node in &lab.nodes {
+            script.push_str(&format!(
+                "cd '{}'\nwhile IFS= read -r -d '' directory; do nfs-ls \"nfs://{}{}/$directory?version=3\" >/dev/null; \
+                 done < <(find . -type s -printf '%P\\0' | xargs -0 -r dirname -z | sort -zu)\n",
+                self.lab.exports().join(node.name.as_str()).display(),
+                lab.network.gateway,
+                node.export
+            ));
+        }
+        self.host.script("show the NFS server its sockets", Class::Infrastructure, &script).await.map(drop)
     }
 
     /// Starts the time server.
@@ -229,7 +248,8 @@ fn chrony_conf(lab: &Lab) -> String {
 
 /// The configuration of nfs-ganesha.
 ///
-/// The document's export options are rw, no_root_squash, sync; here each export is open to its own node only.
+/// The document's export options are rw, no_root_squash, sync; here each export is open to its own node only, and to the
+/// gateway itself for reading: see `Services::acquaint`.
 fn ganesha_conf(lab: &Lab, dir: &LabDir) -> String {
     let mut text = format!(
         "NFS_CORE_PARAM {{\n  Protocols = 3, 4;\n  Bind_addr = {};\n  NFS_Port = {NFS_PORT};\n  mount_path_pseudo = true;\n  Enable_NLM = false;\n  Enable_RQUOTA = false;\n}}\n\
@@ -242,10 +262,12 @@ fn ganesha_conf(lab: &Lab, dir: &LabDir) -> String {
         let id = index + 1;
         text.push_str(&format!(
             "EXPORT {{\n  Export_Id = {id};\n  Filesystem_Id = {id}.{id};\n  Path = \"{}\";\n  Pseudo = \"{}\";\n  Access_Type = NONE;\n  Protocols = 3, 4;\n  Transports = TCP;\n  SecType = sys;\n  \
-             CLIENT {{ Clients = {}; Access_Type = RW; Squash = No_Root_Squash; }}\n  FSAL {{ Name = VFS; }}\n}}\n",
+             CLIENT {{ Clients = {}; Access_Type = RW; Squash = No_Root_Squash; }}\n  \
+             CLIENT {{ Clients = {}; Access_Type = RO; Squash = No_Root_Squash; }}\n  FSAL {{ Name = VFS; }}\n}}\n",
             dir.exports().join(node.name.as_str()).display(),
             node.export,
-            node.address
+            node.address,
+            lab.network.gateway,
         ));
     }
     text

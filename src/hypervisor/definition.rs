@@ -41,6 +41,9 @@ pub struct DomainDefinition {
     pub network_frame: String,
     /// File that gets the serial console.
     pub console: String,
+    /// File that the guest's memory is read from instead of booting; no part of the digest, since the next start of the
+    /// same domain is a boot.
+    pub incoming: Option<String>,
 }
 
 /// Direct kernel boot.
@@ -85,6 +88,8 @@ pub struct NetworkDefinition {
     pub uuid: String,
     /// Bridge interface.
     pub bridge: String,
+    /// The gateway's MAC address: always the same, since a guest that comes back from a snapshot still knows the old one.
+    pub mac: Mac,
     /// DNS domain.
     pub domain: String,
     /// The host's address.
@@ -119,9 +124,11 @@ impl DomainDefinition {
     /// # Errors
     /// None that the template itself could cause; askama's type asks for it.
     pub fn sealed(mut self) -> Result<(String, String), askama::Error> {
+        let incoming = self.incoming.take();
         self.digest = String::new();
         let digest = crate::digest::of_text(&self.render()?);
         self.digest.clone_from(&digest);
+        self.incoming = incoming;
         Ok((self.render()?, digest))
     }
 }
@@ -139,6 +146,7 @@ impl NetworkDefinition {
             name: "default".into(),
             uuid: uuid_of(&[lab, "network"]),
             bridge: "virbr0".into(),
+            mac: Mac::derived(lab, "(gateway)"),
             domain: domain.into(),
             gateway,
             netmask: subnet.netmask(),

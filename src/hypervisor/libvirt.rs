@@ -1,10 +1,14 @@
 //! The only file that imports `virt`. Calls block and are short: callers wrap them in `spawn_blocking`.
 
 use super::definition::NetworkDefinition;
-use crate::error::{Class, Error, Result, ResultExt};
+use crate::{
+    error::{Class, Error, Result, ResultExt},
+    lab::Size,
+};
 use askama::Template;
 use quick_xml::de::from_str;
 use serde::Deserialize;
+use serde_json::Value;
 use virt::{connect::Connect, domain::Domain, error::ErrorNumber, network::Network, sys};
 
 /// XML namespace of our tag in a domain's metadata.
@@ -275,6 +279,62 @@ impl Libvirt {
     /// When there is none of this name.
     pub fn state(&self, name: &str) -> Result<DomainState> {
         state_of(&self.domain(name)?)
+    }
+
+    /// Starts a domain that is not defined, with its CPUs stopped; [`Libvirt::define`] keeps it from then on.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start_paused(&self, name: &str, xml: &str) -> Result<()> {
+        Domain::create_xml(&self.connection, xml, sys::VIR_DOMAIN_START_PAUSED)
+            .map(drop)
+            .map_err(failed(format!("cannot start `{name}`")))
+    }
+
+    /// Stops the CPUs of a running domain; its memory stays. A paused one stays paused.
+    ///
+    /// # Errors
+    /// When libvirt refuses, or the hypervisor does not listen.
+    pub fn pause(&self, name: &str) -> Result<()> {
+        self.domain(name)?.suspend().map(drop).map_err(failed(format!("cannot pause `{name}`")))
+    }
+
+    /// Sends a command to the hypervisor's own monitor, and gives what it returns.
+    ///
+    /// # Errors
+    /// When libvirt or the hypervisor refuses: its own words.
+    pub fn monitor(&self, name: &str, command: &Value) -> Result<Value> {
+        let what = || format!("`{name}` refuses the monitor command `{}`", command["execute"].as_str().unwrap_or(""));
+        let answer =
+            self.domain(name)?.qemu_monitor_command(&command.to_string(), 0).map_err(|error| failed(what())(error))?;
+        let mut answer: Value = serde_json::from_str(&answer).or_error(Class::Infrastructure, what)?;
+        match answer.get("error") {
+            Some(error) => Err(Error::new(Class::Infrastructure, what())
+                .evidence(error["desc"].as_str().unwrap_or_default().to_owned())),
+            None => Ok(answer["return"].take()),
+        }
+    }
+
+    /// Memory of the host that a running domain takes: what a snapshot of it will take at the most.
+    ///
+    /// # Errors
+    /// When libvirt does not answer.
+    pub fn resident(&self, name: &str) -> Result<Size> {
+        let stats =
+            self.domain(name)?.memory_stats(0).map_err(failed(format!("cannot ask for the memory of `{name}`")))?;
+        let found = stats.iter().find(|stat| stat.tag == sys::VIR_DOMAIN_MEMORY_STAT_RSS);
+        Ok(Size::bytes(found.map_or(0, |stat| stat.val * 1024)))
+    }
+
+    /// Versions of libvirt and of the hypervisor, e.g. `11.3.0` and `10.0.2`.
+    ///
+    /// # Errors
+    /// When libvirt does not answer.
+    pub fn versions(&self) -> Result<(String, String)> {
+        let text = |version: u32| format!("{}.{}.{}", version / 1_000_000, version / 1000 % 1000, version % 1000);
+        let libvirt = self.connection.get_lib_version().map_err(failed("cannot ask for libvirt's version"))?;
+        let qemu = self.connection.get_hyp_version().map_err(failed("cannot ask for the hypervisor's version"))?;
+        Ok((text(libvirt), text(qemu)))
     }
 
     /// Lets the CPUs of a paused domain run again.

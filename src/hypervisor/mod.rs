@@ -2,6 +2,7 @@
 
 mod definition;
 mod libvirt;
+pub mod memory;
 
 pub use definition::{Boot, Disk, DomainDefinition, NetworkDefinition, Reservation, uuid_of};
 pub use libvirt::{DomainState, Libvirt, SeenDomain};

@@ -7,6 +7,7 @@ use crate::{
     event::Outcome,
     host::{Home, Lock, last_lines},
     lab::Guest,
+    snapshot,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -184,13 +185,26 @@ pub(crate) async fn take_lock(path: PathBuf, what: &'static str) -> Result<Lock>
         .or_error(Class::Internal, || "waiting for a lock ended".into())?
 }
 
-/// What is in the cache: (kind, name, bytes on disk, used by these labs).
+/// SHA-256 of each file of a baked image, as the bake recorded them.
+///
+/// # Errors
+/// When the image is not baked, or its manifest cannot be understood.
+pub(crate) fn recorded_digests(directory: &Path) -> Result<BTreeMap<String, String>> {
+    let path = directory.join("manifest.json");
+    let text = fs::read_to_string(&path).or_error(Class::Image, || format!("cannot read `{}`", path.display()))?;
+    let manifest: Manifest =
+        serde_json::from_str(&text).or_error(Class::Image, || format!("cannot understand `{}`", path.display()))?;
+    Ok(manifest.files)
+}
+
+/// What is in the cache: (kind, name, bytes on disk, used by these labs and these snapshots, as `LAB@SNAPSHOT`).
 pub fn list(home: &Home) -> Vec<(String, String, u64, Vec<String>)> {
     let mut found = Vec::new();
     for kind in ["images", "engines", "builders", "sources"] {
         for entry in fs::read_dir(home.cache().join(kind)).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
-            let users = home.labs().into_iter().filter(|lab| uses(home, lab, &name)).collect();
+            let mut users: Vec<String> = home.labs().into_iter().filter(|lab| uses(home, lab, &name)).collect();
+            users.extend(snapshot::users(home, kind, &name));
             found.push((kind.to_owned(), name, bytes_of(&entry.path()), users));
         }
     }
@@ -198,12 +212,14 @@ pub fn list(home: &Home) -> Vec<(String, String, u64, Vec<String>)> {
     found
 }
 
-/// Removes from the cache what no lab uses; gives what was removed.
+/// Removes from the cache what no lab uses and no snapshot lies on; gives what was removed.
 ///
 /// # Errors
 /// When the cache is held by another run or something cannot be removed.
 pub fn prune(home: &Home) -> Result<Vec<(String, String, u64)>> {
-    let _lock = Lock::take(&home.cache().join("images.lock"), "the image cache", Duration::ZERO)?;
+    // Both: a build that is not whole yet is used by nobody, too.
+    let _images = Lock::take(&home.cache().join("images.lock"), "the image cache", Duration::ZERO)?;
+    let _engines = Lock::take(&home.cache().join("engines.lock"), "the engine cache", Duration::ZERO)?;
     let mut removed = Vec::new();
     for (kind, name, bytes, users) in list(home) {
         if users.is_empty() {
@@ -222,7 +238,7 @@ fn uses(home: &Home, lab: &str, entry: &str) -> bool {
 }
 
 /// Bytes that a file or tree takes on disk, holes not counted.
-fn bytes_of(path: &Path) -> u64 {
+pub(crate) fn bytes_of(path: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
     let Ok(data) = fs::symlink_metadata(path) else { return 0 };
     let own = data.blocks() * 512;
@@ -230,4 +246,51 @@ fn bytes_of(path: &Path) -> u64 {
         return own;
     }
     own + fs::read_dir(path).into_iter().flatten().flatten().map(|entry| bytes_of(&entry.path())).sum::<u64>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A home with an image and an engine in its cache.
+    fn home_with_cache(directory: &Path) -> Home {
+        let home = Home::new(directory);
+        for entry in ["images/debian-12-a", "images/debian-12-b", "engines/postgres-xc-a", "builders/bookworm-a"] {
+            fs::create_dir_all(home.cache().join(entry)).expect("it can be made");
+        }
+        home
+    }
+
+    fn names(home: &Home) -> Vec<(String, Vec<String>)> {
+        list(home).into_iter().map(|(kind, name, _, users)| (format!("{kind}/{name}"), users)).collect()
+    }
+
+    #[test]
+    fn prune_keeps_what_snapshots_lie_on() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let home = home_with_cache(directory.path());
+        fs::create_dir_all(home.lab("up").path()).expect("it can be made");
+        fs::write(home.lab("up").record(), r#"{"uses":["debian-12-b"]}"#).expect("it can be written");
+        for (snapshot, bases) in [
+            ("loaded", r#"{"images/debian-12-a/root.ext4":"1","engines/postgres-xc-a/engine.ext4":"2"}"#),
+            // Of a version that we cannot read: what it lies on is kept all the same.
+            ("newer", r#"{"images/debian-12-a/root.ext4":"1"}, "format": 99"#),
+        ] {
+            let path = home.snapshots("gone").join(snapshot);
+            fs::create_dir_all(&path).expect("it can be made");
+            fs::write(path.join("manifest.json"), format!("{{\"bases\":{bases}}}")).expect("it can be written");
+        }
+        let both = || vec!["gone@loaded".to_owned(), "gone@newer".to_owned()];
+        let kept = vec![
+            ("engines/postgres-xc-a".to_owned(), vec!["gone@loaded".to_owned()]),
+            ("images/debian-12-a".to_owned(), both()),
+            ("images/debian-12-b".to_owned(), vec!["up".to_owned()]),
+        ];
+        let mut all = kept.clone();
+        all.insert(0, ("builders/bookworm-a".to_owned(), Vec::new()));
+        assert_eq!(names(&home), all);
+        let removed = prune(&home).expect("nobody holds the cache");
+        assert_eq!(removed.len(), 1);
+        assert_eq!(names(&home), kept);
+    }
 }

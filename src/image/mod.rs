@@ -3,6 +3,6 @@
 mod bake;
 mod definition;
 
-pub(crate) use bake::take_lock;
 pub use bake::{Image, list, prune};
+pub(crate) use bake::{bytes_of, recorded_digests, take_lock};
 pub use definition::ImageDefinition;

@@ -5,11 +5,13 @@
 
 mod mac;
 mod names;
+mod nightly;
 mod size;
 mod subnet;
 
 pub use mac::Mac;
 pub use names::{Identifier, NamePattern, NodeName};
+pub use nightly::{Nightly, Notify};
 pub use size::Size;
 pub use subnet::Subnet;
 
@@ -40,6 +42,9 @@ pub struct Lab {
     pub cluster: Cluster,
     /// Nodes in the order of the file; never empty, names, addresses and MACs are unique.
     pub nodes: Vec<Node>,
+    /// What nightly runs keep and tell. It decides nothing about the lab itself, so no digest of the lab has it.
+    #[serde(skip)]
+    pub nightly: Nightly,
     /// Directory of lab.yaml: relative paths in it start here.
     #[serde(skip)]
     pub directory: PathBuf,

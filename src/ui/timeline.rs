@@ -4,7 +4,7 @@ use crate::event::{Event, Outcome};
 use std::{collections::BTreeMap, time::Duration};
 
 /// How a step ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ending {
     /// It changed something.

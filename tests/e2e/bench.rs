@@ -63,6 +63,11 @@ impl Bench {
         self.directory.path().join("home/labs").join(name)
     }
 
+    /// The home of all labs of this test.
+    pub fn home(&self) -> PathBuf {
+        self.directory.path().join("home")
+    }
+
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pgxc-lab"));
         command
@@ -82,8 +87,19 @@ impl Bench {
 
     /// Runs a command of pgxc-lab.
     pub fn run(&self, arguments: &[&str]) -> Ran {
+        self.run_with(arguments, &[])
+    }
+
+    /// Runs a command of pgxc-lab that dies when it has written so many lines of the lab's journal.
+    pub fn run_dying_after(&self, line: usize, arguments: &[&str]) -> Ran {
+        self.run_with(arguments, &[("PGXC_LAB_FAULT", &format!("kill-after-journal-line:{line}"))])
+    }
+
+    fn run_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Ran {
         let begun = Instant::now();
-        let Output { status, stdout, stderr } = self.command(arguments).output().expect("the program runs");
+        let mut command = self.command(arguments);
+        command.envs(environment.iter().copied());
+        let Output { status, stdout, stderr } = command.output().expect("the program runs");
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         let ran = Ran { code: status.code(), stdout: text(stdout), stderr: text(stderr), took: begun.elapsed() };
         eprintln!("e2e: pgxc-lab {} -> {:?} in {:.1} s", arguments.join(" "), ran.code, ran.took.as_secs_f64());

@@ -47,6 +47,24 @@ fn the_documents_lab_comes_up_proved_and_goes_without_a_trace() {
     assert_eq!(status["nodes"].as_array().map(Vec::len), Some(8));
     let again = bench.run(&["up"]).succeeded();
     assert!(again.stderr.contains("nothing changed"), "{}", again.stderr);
+
+    bench.run(&["sql", "-c", "create table kept (k int) distribute by hash (k)"]).succeeded();
+    bench.run(&["sql", "-c", "insert into kept select generate_series(1, 60)"]).succeeded();
+    bench.run(&["snapshot", "create", "kept"]).succeeded();
+    let shown = bench.run(&["snapshot", "show", "kept", "--json"]).succeeded().json();
+    let gxid = shown["gxid"].as_u64().expect("the GTM tells its next GXID");
+    assert!((10_000..1_000_000).contains(&gxid), "{gxid}");
+    bench.run(&["sql", "-c", "drop table kept"]).succeeded();
+    bench.run(&["restore", "kept", "--yes"]).succeeded();
+    for coordinator in 173..=178 {
+        let node = format!("db-192-168-122-{coordinator}");
+        let rows = bench.run(&["sql", "--json", "--on", &node, "-c", "select count(*) from kept"]).succeeded().json();
+        assert_eq!(rows[0]["rows"][0][0], "60", "through {node}");
+    }
+    bench.run(&["status"]).succeeded();
+    let again = bench.run(&["up"]).succeeded();
+    assert!(again.stderr.contains("nothing changed"), "{}", again.stderr);
+
     bench.run(&["destroy", "--yes"]).succeeded();
     assert_no_leftovers(&bench.lab_directory("pgxc"));
 }

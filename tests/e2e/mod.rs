@@ -6,3 +6,4 @@ mod bench;
 mod eight;
 mod fdw;
 mod life;
+mod snapshot;

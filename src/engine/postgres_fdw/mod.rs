@@ -9,8 +9,9 @@ mod real;
 mod servers;
 
 use super::{
-    Build, ComponentSetup, Engine, Proof, Ready, Row, conf, hba,
+    Build, ComponentSetup, Engine, InDoubt, Proof, ROWS_EACH, Ready, Row, Writes, conf, hba,
     unit::{self, Stop, Unit},
+    values,
 };
 use crate::{
     guest::GuestFile,
@@ -112,6 +113,28 @@ impl Engine for PostgresFdw {
             rows: ROWS.into(),
             clean: vec![format!("select pgxc_lab.drop_distributed_table('{TABLE}')")],
         }
+    }
+
+    fn writes(&self, lab: &Lab) -> Writes {
+        const TABLE: &str = "pgxc_lab_restored";
+        let coordinators = lab.placed(Role::Coordinator).len();
+        let drop = format!("select pgxc_lab.drop_distributed_table('{TABLE}')");
+        Writes {
+            prepare: vec![drop.clone(), format!("select pgxc_lab.create_distributed_table('{TABLE}', 'k int', 'k')")],
+            each: (0..coordinators).map(|place| format!("insert into {TABLE} values {}", values(place))).collect(),
+            total: format!("select count(*) from {TABLE}"),
+            rows: (coordinators * ROWS_EACH) as u64,
+            clean: vec![drop],
+        }
+    }
+
+    fn wal_position(&self) -> &'static str {
+        "select pg_current_wal_lsn()"
+    }
+
+    /// Each node commits by itself: nothing is ever prepared.
+    fn in_doubt(&self, _: &Lab) -> Option<InDoubt> {
+        None
     }
 }
 

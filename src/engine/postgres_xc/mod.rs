@@ -10,7 +10,7 @@ mod units;
 
 pub use hash::node_id;
 
-use super::{Build, ComponentSetup, Engine, Proof, Ready, Row, conf, hba, unit::mount_unit};
+use super::{Build, ComponentSetup, Engine, InDoubt, Proof, Ready, Row, Writes, conf, hba, unit::mount_unit};
 use crate::{
     guest::GuestFile,
     lab::{EngineKind, Lab, Node, Placed, Role},
@@ -125,6 +125,18 @@ impl Engine for PostgresXc {
 
     fn proof(&self, lab: &Lab) -> Proof {
         proof::proof(lab)
+    }
+
+    fn writes(&self, lab: &Lab) -> Writes {
+        proof::writes(lab)
+    }
+
+    fn wal_position(&self) -> &'static str {
+        "select pg_current_xlog_location()"
+    }
+
+    fn in_doubt(&self, lab: &Lab) -> Option<InDoubt> {
+        proof::in_doubt(lab)
     }
 }
 

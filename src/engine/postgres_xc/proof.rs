@@ -2,7 +2,7 @@
 
 use super::hash;
 use crate::{
-    engine::Proof,
+    engine::{InDoubt, Proof, ROWS_EACH, Writes, values},
     lab::{Lab, Role},
 };
 
@@ -35,10 +35,64 @@ pub(crate) fn proof(lab: &Lab) -> Proof {
     }
 }
 
+/// A row for every datanode through every coordinator.
+pub(crate) fn writes(lab: &Lab) -> Writes {
+    const TABLE: &str = "pgxc_lab_restored";
+    let coordinators = lab.placed(Role::Coordinator).len();
+    Writes {
+        prepare: vec![format!("create table {TABLE} (k int) distribute by hash (k)")],
+        each: (0..coordinators).map(|place| format!("insert into {TABLE} values {}", values(place))).collect(),
+        total: format!("select count(*) from {TABLE}"),
+        rows: (coordinators * ROWS_EACH) as u64,
+        clean: vec![format!("drop table {TABLE}")],
+    }
+}
+
+/// Only the transactions that coordinators prepare by themselves, named T and their GXID (XC's xact.c): a transaction
+/// that a user prepared is the user's to end. `pgxc_clean` commits what any node committed.
+pub(crate) fn in_doubt(lab: &Lab) -> Option<InDoubt> {
+    const COUNT: &str = "select count(*) from pg_prepared_xacts where gid ~ '^T[0-9]+$'";
+    let coordinators = lab.placed(Role::Coordinator);
+    let first = coordinators.first().copied()?;
+    let mut counts = vec![vec![COUNT.to_owned()]; coordinators.len()];
+    // Through a coordinator, whose pool has a session there already: a new one costs an emulated guest half a second.
+    for (place, datanode) in lab.placed(Role::Datanode).iter().enumerate() {
+        let quoted = COUNT.replace('\'', "''");
+        counts[place % coordinators.len()].push(format!("execute direct on {} '{quoted}'", datanode.name));
+    }
+    let (prefix, port, user) = (&lab.cluster.prefix, first.component.port, &lab.cluster.superuser);
+    Some(InDoubt {
+        counts,
+        resolve: format!(
+            "LD_LIBRARY_PATH={prefix}/lib {prefix}/bin/pgxc_clean -h 127.0.0.1 -p {port} -d postgres -U {user} -w\n"
+        ),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::engine::fixture::document;
+
+    #[test]
+    fn every_server_is_asked_once_for_what_is_in_doubt() {
+        let in_doubt = in_doubt(&document()).expect("a coordinator");
+        assert_eq!(in_doubt.counts.len(), 6);
+        assert!(in_doubt.counts.iter().all(|queries| queries.len() == 2));
+        assert_eq!(
+            in_doubt.counts[2][1],
+            "execute direct on datanode_3 'select count(*) from pg_prepared_xacts where gid ~ ''^T[0-9]+$'''"
+        );
+        assert!(in_doubt.resolve.contains("/bin/pgxc_clean -h 127.0.0.1 -p 1921 "), "{}", in_doubt.resolve);
+    }
+
+    #[test]
+    fn every_coordinator_writes_other_keys() {
+        let writes = writes(&document());
+        assert_eq!((writes.each.len(), writes.rows), (6, 48));
+        assert!(writes.each[0].ends_with("values (1), (2), (3), (4), (5), (6), (7), (8)"), "{}", writes.each[0]);
+        assert!(writes.each[5].ends_with("(47), (48)"), "{}", writes.each[5]);
+    }
 
     #[test]
     fn expects_the_golden_counts() {

@@ -1,0 +1,325 @@
+//! Steps of a restore: files into their places, memory into guests, all guests go on at once, and a proof that the
+//! cluster did not notice.
+
+use super::site::Site;
+use crate::{
+    engine::{InDoubt, Writes},
+    error::{Class, Error, Result, ResultExt},
+    event::Outcome,
+    gtm,
+    hypervisor::memory,
+    journal::Entry,
+    lab::{Node, Placed, Role},
+    plan::{self, Step},
+    snapshot::sparse,
+};
+use futures_util::future::join_all;
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+use tokio::task::JoinSet;
+
+/// How long the GTM may take to answer: it was there a moment ago.
+const GTM: Duration = Duration::from_secs(30);
+/// How long a guest may take to set its clock: chronyd looks every four seconds, and believes its second look.
+const CLOCK: Duration = Duration::from_secs(30);
+/// How far off a clock may be, in seconds: what chronyd slews instead of stepping (`makestep 1`).
+const SLEWED: f64 = 1.0;
+/// How long a coordinator may take to write: sessions of its pool may have to be made anew.
+const WRITES: Duration = Duration::from_secs(30);
+/// How long prepared transactions of sessions that go on may stay prepared.
+const FINISHES: Duration = Duration::from_secs(5);
+/// How often something that is not yet so is asked again.
+const ASK: Duration = Duration::from_millis(300);
+
+impl Site {
+    /// Copies exports and disks from a snapshot into the lab's directory.
+    pub(super) async fn place(&self, snapshot: &Path) -> Result<Outcome> {
+        let mut files = vec![(snapshot.join("exports.img"), self.dir.exports_image())];
+        for node in &self.lab.nodes {
+            let overlay = self.dir.overlay(node.name.as_str());
+            let from = snapshot.join("disks").join(overlay.file_name().unwrap_or_default());
+            // A node whose guest never started has no disk yet.
+            if from.exists() {
+                files.push((from, overlay));
+            }
+        }
+        let count = files.len();
+        let mut copies = JoinSet::new();
+        for (from, to) in files {
+            copies.spawn_blocking(move || {
+                sparse::copy(&from, &to)
+                    .or_error(Class::Host, || format!("cannot copy `{}` to `{}`", from.display(), to.display()))
+            });
+        }
+        while let Some(copied) = copies.join_next().await {
+            copied.or_error(Class::Internal, || "a copy ended".into())??;
+        }
+        Ok(Outcome::Changed(format!("placed {count} disks and exports")))
+    }
+
+    /// Starts a node's domain with the memory of a snapshot, standing still.
+    pub(super) async fn load(&self, step: &Step, memory: &Path) -> Result<Outcome> {
+        let node = self.node_of(step)?;
+        let name = node.name.to_string();
+        let (incoming, _) = self.incoming_definition(node, memory)?;
+        let (plain, _) = self.definition(node)?;
+        let log = self.dir.join("libvirt/log/qemu").join(format!("{name}.log"));
+        self.libvirt_patiently(move |libvirt| {
+            libvirt.start_paused(&name, &incoming)?;
+            memory::wait_loaded(libvirt, &name)?;
+            // What starts next time boots.
+            libvirt.define(&name, &plain)
+        })
+        .await
+        .map_err(|error| match fs::read_to_string(&log) {
+            Ok(text) => error.evidence(format!("{}:\n{}", log.display(), crate::host::last_lines(&text, 5))),
+            Err(_) => error,
+        })?;
+        Ok(Outcome::Changed("memory read".into()))
+    }
+
+    /// Lets all guests go on, as near to one instant as can be.
+    pub(super) async fn resume(&self, nodes: &[String]) -> Result<Outcome> {
+        let calls = nodes.iter().map(|name| {
+            let name = name.clone();
+            self.libvirt(move |libvirt| libvirt.resume(&name))
+        });
+        for resumed in join_all(calls).await {
+            resumed?;
+        }
+        Ok(Outcome::Changed(format!("{} guests go on", nodes.len())))
+    }
+
+    /// Waits until the guests that were asleep know the present time: their chronyds look every few seconds and step
+    /// (`makestep 1 -1`). They are asked from the gateway; a login would cost an emulated guest seconds.
+    pub(super) async fn settle(&self, step: &Step, nodes: &[String]) -> Result<Outcome> {
+        let since = now();
+        let waits = nodes.iter().filter_map(|name| self.lab.node(name)).map(|node| self.settled(node, since));
+        self.progress(&step.id, "waits for chrony");
+        for settled in join_all(waits).await {
+            settled?;
+        }
+        Ok(Outcome::Changed(format!("{} clocks are right", nodes.len())))
+    }
+
+    async fn settled(&self, node: &Node, since: f64) -> Result<()> {
+        let deadline = Instant::now() + self.patience(CLOCK);
+        loop {
+            let mut ask = self.host()?.command("chronyc");
+            ask.args(["-n", "-c", "-h", &node.address.to_string(), "tracking"]);
+            let answer = crate::host::run(ask, &format!("ask `{}` for its time", node.name), Class::Guest).await;
+            if answer.as_deref().is_ok_and(|answer| is_right(answer, since)) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                let error = Error::new(
+                    Class::Guest,
+                    format!("the clock of `{}` was not set within {} s", node.name, self.patience(CLOCK).as_secs()),
+                )
+                .hint(format!("`pgxc-lab ssh {} -- chronyc sources` tells why", node.name));
+                return Err(match answer {
+                    Ok(answer) => error.evidence(answer),
+                    Err(why) => error.evidence(why.to_string()),
+                });
+            }
+            tokio::time::sleep(ASK).await;
+        }
+    }
+
+    /// Proves that the cluster goes on: GXIDs did not go back, every coordinator writes, nothing is in doubt.
+    pub(super) async fn recover(&self, step: &Step, least_gxid: Option<u32>) -> Result<Outcome> {
+        let mut facts = Vec::new();
+        if let (Some(least), Some(gtm)) = (least_gxid, self.lab.placed(Role::Gtm).first().copied()) {
+            let now = gtm::next_gxid(self.host()?, gtm.node.address, gtm.component.port, self.patience(GTM)).await?;
+            // GXIDs wrap around: which one is later is a matter of the shorter way (XC's TransactionIdFollows).
+            if now.wrapping_sub(least) > u32::MAX / 2 {
+                return Err(Error::new(
+                    Class::Cluster,
+                    format!("the GTM is at GXID {now}, before {least}, where it was when the snapshot was made"),
+                )
+                .hint("do not write to this cluster: restore the snapshot once more"));
+            }
+            facts.push(format!("GXID {now}, not below {least}"));
+        }
+        self.progress(&step.id, "makes a table");
+        let (writes, in_doubt) = (self.engine.writes(&self.lab), self.engine.in_doubt(&self.lab));
+        let (text, left) = self.write_through_all(&step.id, &writes, in_doubt.as_ref()).await?;
+        facts.insert(0, text);
+        if let Some(in_doubt) = in_doubt {
+            facts.push(self.resolve(&in_doubt, left).await?);
+        }
+        if let Some(first) = self.lab.placed(Role::Coordinator).first().copied() {
+            self.progress(&step.id, "removes the table");
+            self.persistently(first, &writes.clean, &[]).await?;
+        }
+        Ok(Outcome::Changed(format!("proved: {}", facts.join("; "))))
+    }
+
+    /// Writes through every coordinator at once; on the way each tells how many transactions are in doubt there.
+    async fn write_through_all(
+        &self,
+        step: &str,
+        writes: &Writes,
+        in_doubt: Option<&InDoubt>,
+    ) -> Result<(String, u64)> {
+        let coordinators = self.lab.placed(Role::Coordinator);
+        let (Some(first), Some(last)) = (coordinators.first().copied(), coordinators.last().copied()) else {
+            return Err(Error::new(Class::Internal, "a lab without a coordinator"));
+        };
+        // What an earlier restore left is looked for only when it is in the way: each DDL goes to every node.
+        if self.once(first, &writes.prepare, &[]).await.is_err() {
+            let _ = self.once(first, &writes.clean, &[]).await;
+            self.persistently(first, &writes.prepare, &[]).await?;
+        }
+        self.progress(step, "writes through every coordinator");
+        let asked = |place: usize| in_doubt.and_then(|in_doubt| in_doubt.counts.get(place));
+        let written = coordinators.iter().zip(&writes.each).enumerate().map(|(place, (placed, statement))| {
+            let asked = asked(place).map(Vec::as_slice).unwrap_or_default();
+            self.persistently(*placed, std::slice::from_ref(statement), asked)
+        });
+        let mut doubts = 0;
+        for outcome in join_all(written).await {
+            doubts += outcome?;
+        }
+        self.progress(step, format!("counts through {}", last.name));
+        let total = self.sql(last).await?.value(&writes.total).await?;
+        if total.trim() != writes.rows.to_string() {
+            return Err(Error::new(
+                Class::Cluster,
+                format!(
+                    "`{}` counts {total} rows after {} were written through {} coordinators",
+                    last.name,
+                    writes.rows,
+                    coordinators.len()
+                ),
+            )
+            .hint("the lab is kept as it is: `pgxc-lab status` and `pgxc-lab sql` look at it"));
+        }
+        let text =
+            format!("{} rows through {} coordinators, counted through {}", writes.rows, coordinators.len(), last.name);
+        Ok((text, doubts))
+    }
+
+    /// Runs statements in one session, and then queries that count; gives their sum.
+    async fn once(&self, on: Placed<'_>, statements: &[String], counts: &[String]) -> Result<u64> {
+        let server = self.sql(on).await?;
+        for statement in statements {
+            server.query(statement).await?;
+        }
+        let mut sum = 0;
+        for query in counts {
+            let seen = server.value(query).await?;
+            sum += seen.trim().parse::<u64>().map_err(|_| {
+                Error::new(Class::Cluster, format!("`{}` answers `{seen}` where it was to count", on.name))
+            })?;
+        }
+        Ok(sum)
+    }
+
+    /// The same until it succeeds: a session of before the snapshot may be found broken only when it is used.
+    async fn persistently(&self, on: Placed<'_>, statements: &[String], counts: &[String]) -> Result<u64> {
+        let deadline = Instant::now() + self.patience(WRITES);
+        loop {
+            match self.once(on, statements, counts).await {
+                Ok(counted) => return Ok(counted),
+                Err(error) if Instant::now() > deadline => {
+                    return Err(error.context(format!("`{}` does not serve after the restore", on.name)));
+                }
+                Err(error) => {
+                    self.log(on.node, &format!("# {} tries again: {error}", on.name));
+                    tokio::time::sleep(ASK).await;
+                }
+            }
+        }
+    }
+
+    /// Waits until sessions that go on have ended what they prepared, and resolves what nobody ends.
+    async fn resolve(&self, in_doubt: &InDoubt, mut left: u64) -> Result<String> {
+        let deadline = Instant::now() + self.patience(FINISHES);
+        while left > 0 && Instant::now() < deadline {
+            tokio::time::sleep(ASK).await;
+            left = self.count_in_doubt(in_doubt).await?;
+        }
+        if left == 0 {
+            return Ok("no transaction in doubt".into());
+        }
+        let Some(first) = self.lab.placed(Role::Coordinator).first().copied() else { return Ok(String::new()) };
+        let script =
+            format!("export PGPASSWORD='{}'\n{}", self.login.password.replace('\'', "'\\''"), in_doubt.resolve);
+        self.shell(first.node).await?.script("resolve transactions in doubt", &script).await?;
+        let after = self.count_in_doubt(in_doubt).await?;
+        if after > 0 {
+            // They hold locks, but lose nothing; whether to commit them is a person's decision.
+            self.events.note(format!(
+                "{after} transactions are prepared on some nodes and known to none as committed: \
+                 `select * from pg_prepared_xacts` on each node shows them"
+            ));
+        }
+        Ok(format!("{} transactions in doubt resolved, {after} left", left.saturating_sub(after)))
+    }
+
+    async fn count_in_doubt(&self, in_doubt: &InDoubt) -> Result<u64> {
+        let coordinators = self.lab.placed(Role::Coordinator);
+        let counts =
+            coordinators.into_iter().zip(&in_doubt.counts).map(|(placed, asked)| self.once(placed, &[], asked));
+        join_all(counts).await.into_iter().sum()
+    }
+
+    /// Writes down that everything that `up` would do holds in these runs of the guests: the snapshot was taken of a lab
+    /// where all of it was done.
+    ///
+    /// # Errors
+    /// When the journal cannot be written.
+    pub async fn adopt(&self) -> Result<()> {
+        for node in &self.lab.nodes {
+            self.carry_start_over(node).await?;
+        }
+        for step in plan::up(&self.lab, self.engine.as_ref()).steps() {
+            let digest = self.digest_of(step).await?;
+            self.journal.write(Entry::Done { step: step.id.clone(), digest })?;
+        }
+        Ok(())
+    }
+
+    /// The components of a restored guest run with the configuration with which they were started before.
+    async fn carry_start_over(&self, node: &Node) -> Result<()> {
+        let path = self.started_mark(node)?;
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        let Some((_, digest)) = text.trim().split_once(' ') else { return Ok(()) };
+        let text = format!("{} {digest}\n", self.run_of(node).await?);
+        fs::write(&path, text).or_error(Class::Host, || format!("cannot write `{}`", path.display()))
+    }
+}
+
+/// Seconds since 1970.
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}
+
+/// Whether chronyd's report (`tracking` as CSV) tells of a clock that was looked at `since` and is right. The time of
+/// its last look is told by the guest's own clock, so one that still lags behind is of before.
+fn is_right(report: &str, since: f64) -> bool {
+    let fields: Vec<&str> = report.trim().split(',').collect();
+    let number = |place: usize| fields.get(place).and_then(|field| field.parse::<f64>().ok());
+    // Reference id, its name, stratum, time of the last look, offset of the system's clock.
+    matches!((number(3), number(4)), (Some(looked), Some(offset)) if looked >= since - SLEWED && offset.abs() < SLEWED)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_is_right_when_it_was_looked_at_again() {
+        let report = |looked: &str, offset: &str| {
+            format!("C0A87A01,192.168.122.1,9,{looked},{offset},0.0,0.0,1.0,0.0,0.0,0.0,0.0,4.0,Normal\n")
+        };
+        assert!(is_right(&report("1000.5", "0.000001"), 1000.0));
+        assert!(!is_right(&report("900.5", "0.000001"), 1000.0), "of before the restore");
+        assert!(!is_right(&report("1000.5", "99.9"), 1000.0), "still being slewed");
+        assert!(!is_right("506 Cannot talk to daemon\n", 1000.0));
+    }
+}

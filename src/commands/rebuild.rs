@@ -1,0 +1,191 @@
+//! `rebuild`: the lab as `up` on an empty machine would make it.
+
+use super::{
+    destroy, restore,
+    run::{Ended, lock, shown},
+    snapshot::{Wanted, create},
+    up,
+};
+use crate::{
+    cli::Arguments,
+    config, context,
+    error::{Class, Error, Result},
+    event::{Event, Events},
+    executor::Tally,
+    host::Home,
+    prepare::{self, Purpose},
+    snapshot::{Inputs, Kind, Manifest, Store},
+};
+use std::io::{BufRead, IsTerminal};
+use tokio_util::sync::CancellationToken;
+
+/// How many pristine snapshots are kept: that of these inputs, and that of the ones before, to go back to.
+const KEPT: usize = 2;
+
+/// What a rebuild did.
+#[derive(Clone, Debug)]
+pub struct Rebuilt {
+    /// `restored pristine-KEY` or `built`.
+    pub how: String,
+    /// Key of the inputs.
+    pub key: String,
+    /// How the run ended.
+    pub tally: Tally,
+    /// The last words.
+    pub farewell: String,
+}
+
+/// Rebuilds, or tells why it would.
+///
+/// # Errors
+/// What is wrong before anything is touched; the first failure of the run.
+pub async fn run(arguments: &Arguments, cold: bool, why: bool) -> Result<u8> {
+    let home = context::home(arguments)?;
+    let lab = config::load(&arguments.file()).map_err(config::Problems::into_error)?.lab;
+    if why {
+        return tell_why(arguments, home, lab.name.as_str()).await;
+    }
+    let there = home.lab(lab.name.as_str()).path().exists();
+    if there && !arguments.yes && std::io::stdin().is_terminal() && !confirmed(lab.name.as_str())? {
+        return Err(Error::new(Class::Interrupted, format!("lab `{}` was not touched", lab.name)));
+    }
+    shown(arguments, |events, stop| async move {
+        let rebuilt = rebuild(arguments, events, stop, cold).await?;
+        Ok(Ended { tally: rebuilt.tally, farewell: rebuilt.farewell })
+    })
+    .await
+}
+
+/// The rebuild itself, under the lab's lock and with somebody who listens.
+///
+/// # Errors
+/// What is wrong before the first step.
+pub async fn rebuild(arguments: &Arguments, events: Events, stop: CancellationToken, cold: bool) -> Result<Rebuilt> {
+    let home = context::home(arguments)?;
+    let lab = config::load(&arguments.file()).map_err(config::Problems::into_error)?.lab.name.to_string();
+    let _lock = lock(&home, &lab)?;
+    let inputs = inputs(arguments, &home, &events).await?;
+    let (store, key) = (Store::new(&home, &lab), inputs.key());
+    let found = store.find(&inputs.snapshot()).ok().filter(is_whole);
+    if let Some(manifest) = found.filter(|_| !cold) {
+        match restore::verify(&home, &manifest, &events).await {
+            Ok(()) => {
+                let how = format!("restored {}", manifest.name);
+                let Ended { tally, farewell } = restore::act(home, manifest, events, stop).await?;
+                return Ok(Rebuilt { how, key, tally, farewell });
+            }
+            // Nothing was touched; and a rebuild is asked for a good lab, not for that snapshot.
+            Err(error) => events.note(format!("not from `{}`: {}; builds anew", manifest.name, error.message())),
+        }
+    }
+    build(arguments, home, &lab, inputs, events, stop).await.map(|(tally, farewell)| Rebuilt {
+        how: "built".into(),
+        key,
+        tally,
+        farewell,
+    })
+}
+
+/// From nothing, and then the snapshot for next time.
+async fn build(
+    arguments: &Arguments,
+    home: Home,
+    lab: &str,
+    inputs: Inputs,
+    events: Events,
+    stop: CancellationToken,
+) -> Result<(Tally, String)> {
+    destroy::remove(&home, lab)?;
+    let Ended { tally: built, farewell } = up::act(arguments, home.clone(), events.clone(), stop.clone()).await?;
+    if built.failure.is_some() {
+        return Ok((built, farewell));
+    }
+    let store = Store::new(&home, lab);
+    for old in outlived(&store, &inputs) {
+        store.delete(&old)?;
+    }
+    let wanted = Wanted {
+        name: inputs.snapshot(),
+        note: Some("as `up` made it".into()),
+        kind: Kind::Memory,
+        pristine: Some(inputs),
+    };
+    let taken = create(home, lab.to_owned(), wanted, events, stop).await?;
+    let tally = Tally {
+        changed: built.changed + taken.tally.changed,
+        unchanged: built.unchanged + taken.tally.unchanged,
+        failure: taken.tally.failure,
+    };
+    Ok((tally, format!("{}{farewell}", taken.farewell)))
+}
+
+/// Pristine snapshots that the new one replaces: that of the same inputs, and all but the newest few.
+fn outlived(store: &Store, inputs: &Inputs) -> Vec<String> {
+    let mut pristine: Vec<Manifest> = store
+        .list()
+        .into_iter()
+        .filter_map(|listed| store.find(&listed.name).ok())
+        .filter(|m| m.pristine.is_some())
+        .collect();
+    pristine.sort_by_key(|manifest| std::cmp::Reverse(manifest.made));
+    let (same, others): (Vec<_>, Vec<_>) = pristine.into_iter().partition(|old| old.name == inputs.snapshot());
+    same.into_iter().chain(others.into_iter().skip(KEPT - 1)).map(|old| old.name).collect()
+}
+
+/// Whether a snapshot is of a lab in which everything was done and served.
+fn is_whole(manifest: &Manifest) -> bool {
+    manifest.complete && manifest.serving && manifest.pristine.is_some()
+}
+
+async fn inputs(arguments: &Arguments, home: &Home, events: &Events) -> Result<Inputs> {
+    let site = prepare::site(arguments, home.clone(), Purpose::Look, events.clone()).await?;
+    Ok(Inputs::of(&site))
+}
+
+async fn tell_why(arguments: &Arguments, home: Home, lab: &str) -> Result<u8> {
+    let (events, mut receiver) = Events::channel();
+    let inputs = inputs(arguments, &home, &events).await?;
+    while let Ok(event) = receiver.try_recv() {
+        if let Event::Note { text } = event {
+            eprintln!("{text}");
+        }
+    }
+    let store = Store::new(&home, lab);
+    let mut pristine: Vec<Manifest> =
+        store.list().into_iter().filter_map(|listed| store.find(&listed.name).ok()).filter(is_whole).collect();
+    pristine.sort_by_key(|manifest| manifest.made);
+    let last = pristine.last();
+    let found = pristine.iter().find(|manifest| manifest.name == inputs.snapshot());
+    let changes = last.and_then(|last| last.pristine.as_ref()).map(|old| inputs.changes_since(old)).unwrap_or_default();
+    if arguments.json {
+        return super::print_json(&serde_json::json!({
+            "key": inputs.key(),
+            "snapshot": found.map(|manifest| &manifest.name),
+            "compared_with": last.map(|manifest| &manifest.name),
+            "changes": changes,
+        }));
+    }
+    match (found, last) {
+        (Some(found), _) => {
+            super::print(&format!("`rebuild` restores `{}` of {}: the inputs are the same\n", found.name, found.made))
+        }
+        (None, None) => super::print("`rebuild` builds anew: there is no pristine snapshot yet\n"),
+        (None, Some(last)) => {
+            let mut text = format!("`rebuild` builds anew: since `{}` of {} these changed\n", last.name, last.made);
+            for change in changes {
+                text.push_str(&format!("  {change}\n"));
+            }
+            super::print(&text)
+        }
+    }
+}
+
+fn confirmed(name: &str) -> Result<bool> {
+    eprint!("rebuild lab `{name}`, and lose what it holds now? [y/N] ");
+    let mut answer = String::new();
+    std::io::stdin()
+        .lock()
+        .read_line(&mut answer)
+        .map_err(|error| Error::caused(Class::Host, "cannot read the answer", error))?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}

@@ -1,0 +1,88 @@
+//! What runs that change a lab have in common: the lock, the display, signals, how the end is told.
+
+use crate::{
+    cli::Arguments,
+    error::{Class, Result},
+    event::Events,
+    executor::Tally,
+    host::{Home, Lock},
+    ui,
+};
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// What a run leaves: how many steps did what, and what a person does next.
+pub(super) struct Ended {
+    /// How it ended.
+    pub tally: Tally,
+    /// The last words, after the timeline.
+    pub farewell: String,
+}
+
+/// Takes the lock of a lab; it lies outside the lab's directory, which `destroy` removes.
+///
+/// # Errors
+/// When another run holds it.
+pub(super) fn lock(home: &Home, lab: &str) -> Result<Lock> {
+    Lock::take(&lock_path(home, lab), "the lab", Duration::ZERO)
+}
+
+/// Where that lock lies.
+pub(super) fn lock_path(home: &Home, lab: &str) -> std::path::PathBuf {
+    home.path().join("locks").join(lab)
+}
+
+/// Does the work with a display, and tells how it ended; gives the exit code.
+///
+/// # Errors
+/// What went wrong and was not shown yet.
+pub(super) async fn shown<F: Future<Output = Result<Ended>>>(
+    arguments: &Arguments,
+    work: impl FnOnce(Events, CancellationToken) -> F,
+) -> Result<u8> {
+    let (events, receiver) = Events::channel();
+    let screen = tokio::spawn(ui::show(arguments.mode(), receiver));
+    let stop = CancellationToken::new();
+    let signals = tokio::spawn(listen(stop.clone(), events.clone()));
+    let outcome = work(events, stop).await;
+    signals.abort();
+    let summary = screen.await.ok();
+
+    let Ended { tally, farewell } = outcome?;
+    if let Some(error) = tally.failure {
+        // The display has told each failure in full; only an interruption is new.
+        if error.class() == Class::Interrupted || summary.is_none_or(|summary| summary.failures.is_empty()) {
+            return Err(error);
+        }
+        return Ok(error.class().exit_code());
+    }
+    if !arguments.json {
+        if let Some(summary) = summary.filter(|_| tally.changed > 0) {
+            eprint!("{}", summary.timeline.chart(100));
+        }
+        eprint!("{farewell}");
+    }
+    Ok(0)
+}
+
+/// The first signal lets running steps end, the second ends at once; both leave a lab that `up` goes on with.
+async fn listen(stop: CancellationToken, events: Events) {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return;
+    };
+    for round in 0.. {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        if round == 0 {
+            events.note("interrupted: running steps get 10 s to end; once more ends at once");
+            stop.cancel();
+        } else {
+            // Not `process::exit`: the exit handlers of C libraries would run beside threads that still use them.
+            signal_hook::low_level::exit(Class::Interrupted.exit_code().into());
+        }
+    }
+}
