@@ -107,7 +107,11 @@ fn survives_a_full_disk(bench: &Bench, small: &Small) {
     until("memory is being written", Duration::from_secs(60), || {
         fs::read_to_string(&output).unwrap_or_default().contains("db1: write memory")
     });
+    // It stands still meanwhile, so that the disk is full for certain before the rest is written.
+    let process = i32::try_from(create.id()).expect("a process id");
+    signal("STOP", process);
     let filler = small.fill();
+    signal("CONT", process);
     let status = create.wait().expect("it ends");
     let said = fs::read_to_string(&output).unwrap_or_default();
     assert_eq!(status.code(), Some(4), "{said}");
