@@ -223,6 +223,14 @@ impl<A: Apply> Run<A> {
         step: &Step<A::Action>,
         part: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
+        let (stop, interrupted) = (self.stop.clone(), format!("`{}` was not begun", step.id));
+        // A task begins when its turn comes, and an interruption may come before.
+        let part = async move {
+            if stop.is_cancelled() {
+                return Err(Error::new(Class::Interrupted, interrupted));
+            }
+            part.await
+        };
         let given_up = async {
             self.stop.cancelled().await;
             tokio::time::sleep(DRAIN).await;
