@@ -80,7 +80,7 @@ struct Small(PathBuf);
 impl Small {
     fn mounted(directory: PathBuf) -> Small {
         fs::create_dir_all(&directory).expect("a directory");
-        let done = Command::new("mount").args(["-t", "tmpfs", "-o", "size=2g", "small"]).arg(&directory).status();
+        let done = Command::new("mount").args(["-t", "tmpfs", "-o", "size=4g", "small"]).arg(&directory).status();
         assert!(done.expect("mount runs").success());
         Small(directory)
     }
