@@ -1,7 +1,7 @@
 //! What happens during a run, as data: the screen, the plain lines, the JSON and the timeline are consumers.
 
-use crate::error::Error;
-use std::time::Duration;
+use crate::error::{Class, Error, Result, ResultExt};
+use std::time::{Duration, Instant};
 
 /// One thing that happened.
 #[derive(Clone, Debug)]
@@ -110,6 +110,24 @@ impl Events {
     /// Tells the consumer; when it is gone, there is no one to tell.
     pub fn send(&self, event: Event) {
         let _ = self.0.send(event);
+    }
+
+    /// Does blocking work that no plan holds, shown as a step. Its failure is the caller's to tell.
+    ///
+    /// # Errors
+    /// Those of the work.
+    pub async fn blocking_step(
+        &self,
+        step: &str,
+        title: &str,
+        work: impl FnOnce() -> Result<Outcome> + Send + 'static,
+    ) -> Result<()> {
+        let begun = Instant::now();
+        self.send(Event::Started { step: step.to_owned(), node: None, title: title.to_owned() });
+        let ended = tokio::task::spawn_blocking(work).await;
+        let outcome = ended.or_error(Class::Internal, || format!("`{step}` ended in a mistake of this program"))??;
+        self.send(Event::Finished { step: step.to_owned(), node: None, outcome, took: begun.elapsed() });
+        Ok(())
     }
 
     /// Tells a fact.

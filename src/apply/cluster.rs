@@ -124,6 +124,15 @@ impl Site {
             .await
     }
 
+    /// A session in which these statements were run.
+    pub(super) async fn session_after(&self, on: Placed<'_>, statements: &[String]) -> Result<Sql> {
+        let server = self.sql(on).await?;
+        for statement in statements {
+            server.query(statement).await?;
+        }
+        Ok(server)
+    }
+
     fn coordinator_of(&self, step: &Step) -> Result<Placed<'_>> {
         let node = self.node_of(step)?;
         let found = self.lab.placed(Role::Coordinator).into_iter().find(|placed| placed.node.name == node.name);
@@ -205,7 +214,7 @@ impl Site {
         self.progress(&step.id, format!("{} rows through {}", proof.rows, first.name));
         let mut tries = 1..TRIES;
         let server = loop {
-            match (self.filled(first, &proof.fill).await, tries.next()) {
+            match (self.session_after(first, &proof.fill).await, tries.next()) {
                 (Ok(server), _) => break server,
                 (Err(error), None) => return Err(error),
                 (Err(error), Some(_)) => {
@@ -256,17 +265,6 @@ impl Site {
             counts.join(", "),
             last.name
         )))
-    }
-}
-
-impl Site {
-    /// A session in which the table of the proof was made anew.
-    async fn filled(&self, on: Placed<'_>, statements: &[String]) -> Result<Sql> {
-        let server = self.sql(on).await?;
-        for statement in statements {
-            server.query(statement).await?;
-        }
-        Ok(server)
     }
 }
 

@@ -205,10 +205,7 @@ impl Site {
 
     /// Runs statements in one session, and then queries that count; gives their sum.
     async fn once(&self, on: Placed<'_>, statements: &[String], counts: &[String]) -> Result<u64> {
-        let server = self.sql(on).await?;
-        for statement in statements {
-            server.query(statement).await?;
-        }
+        let server = self.session_after(on, statements).await?;
         let mut sum = 0;
         for query in counts {
             let seen = server.value(query).await?;

@@ -142,10 +142,8 @@ impl Site {
         &self,
         call: impl FnOnce(&Libvirt) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let uri = self.host()?.libvirt_uri();
-        let call = tokio::task::spawn_blocking(move || call(&Libvirt::open(&uri)?));
-        match tokio::time::timeout(LIBVIRT, call).await {
-            Ok(ended) => ended.or_error(Class::Internal, || "a call to libvirt ended".into())?,
+        match tokio::time::timeout(LIBVIRT, self.libvirt_patiently(call)).await {
+            Ok(ended) => ended,
             Err(_) => Err(Error::new(
                 Class::Infrastructure,
                 format!("libvirt does not answer within {} s", LIBVIRT.as_secs()),

@@ -1,5 +1,6 @@
 //! `destroy`: removes a lab, then looks for leftovers instead of assuming that there are none.
 
+use super::run::{confirm, lock_path};
 use crate::{
     cli::Arguments,
     context,
@@ -8,7 +9,6 @@ use crate::{
 };
 use std::{
     fs,
-    io::{BufRead, IsTerminal},
     time::{Duration, Instant},
 };
 
@@ -21,7 +21,7 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
     let home = context::home(arguments)?;
     let name = context::lab_name(arguments, &home)?;
     let dir = home.lab(&name);
-    let lock_path = super::run::lock_path(&home, &name);
+    let lock_path = lock_path(&home, &name);
     let lock = Lock::take(&lock_path, "the lab", Duration::ZERO)?;
     if !dir.path().exists() {
         eprintln!("there is no lab `{name}`; nothing to destroy");
@@ -29,13 +29,11 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
         let _ = fs::remove_file(&lock_path);
         return Ok(0);
     }
-    if !arguments.yes && std::io::stdin().is_terminal() && !confirmed(&name)? {
-        return Err(Error::new(Class::Interrupted, format!("lab `{name}` was not touched")));
-    }
+    confirm(arguments, &format!("destroy lab `{name}` with all its data"), &format!("lab `{name}`"))?;
     remove(&home, &name)?;
     drop(lock);
     let _ = fs::remove_file(&lock_path);
-    let kept = crate::snapshot::Store::new(&home, &name).list().len();
+    let kept = crate::snapshot::Store::new(&home, &name).names().len();
     if kept > 0 {
         eprintln!(
             "its {kept} snapshots are kept: `pgxc-lab restore NAME --lab {name}` brings it back, `pgxc-lab snapshot delete` removes them"
@@ -74,11 +72,4 @@ pub(super) fn remove(home: &Home, name: &str) -> Result<()> {
             .hint("end or remove what the list names, then `pgxc-lab destroy` again"));
     }
     Ok(())
-}
-
-fn confirmed(name: &str) -> Result<bool> {
-    eprint!("destroy lab `{name}` with all its data? [y/N] ");
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer).or_error(Class::Host, || "cannot read the answer".into())?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }

@@ -2,21 +2,20 @@
 
 use super::{
     destroy, restore,
-    run::{Ended, lock, shown},
+    run::{Ended, confirm, lock, shown},
     snapshot::{Wanted, create},
     up,
 };
 use crate::{
     cli::Arguments,
     config, context,
-    error::{Class, Error, Result},
+    error::Result,
     event::{Event, Events},
     executor::Tally,
     host::Home,
     prepare::{self, Purpose},
     snapshot::{Inputs, Kind, Manifest, Store},
 };
-use std::io::{BufRead, IsTerminal};
 use tokio_util::sync::CancellationToken;
 
 /// How many pristine snapshots are kept: that of these inputs, and that of the ones before, to go back to.
@@ -46,8 +45,9 @@ pub async fn run(arguments: &Arguments, cold: bool, why: bool) -> Result<u8> {
         return tell_why(arguments, home, lab.name.as_str()).await;
     }
     let there = home.lab(lab.name.as_str()).path().exists();
-    if there && !arguments.yes && std::io::stdin().is_terminal() && !confirmed(lab.name.as_str())? {
-        return Err(Error::new(Class::Interrupted, format!("lab `{}` was not touched", lab.name)));
+    if there {
+        let question = format!("rebuild lab `{}`, and lose what it holds now", lab.name);
+        confirm(arguments, &question, &format!("lab `{}`", lab.name))?;
     }
     shown(arguments, |events, stop| async move {
         let rebuilt = rebuild(arguments, events, stop, cold).await?;
@@ -121,15 +121,14 @@ async fn build(
 
 /// Pristine snapshots that the new one replaces: that of the same inputs, and all but the newest few.
 fn outlived(store: &Store, inputs: &Inputs) -> Vec<String> {
-    let mut pristine: Vec<Manifest> = store
-        .list()
-        .into_iter()
-        .filter_map(|listed| store.find(&listed.name).ok())
-        .filter(|m| m.pristine.is_some())
-        .collect();
-    pristine.sort_by_key(|manifest| std::cmp::Reverse(manifest.made));
-    let (same, others): (Vec<_>, Vec<_>) = pristine.into_iter().partition(|old| old.name == inputs.snapshot());
-    same.into_iter().chain(others.into_iter().skip(KEPT - 1)).map(|old| old.name).collect()
+    let (same, others): (Vec<_>, Vec<_>) = pristine(store).partition(|old| old.name == inputs.snapshot());
+    same.into_iter().chain(others.into_iter().rev().skip(KEPT - 1)).map(|old| old.name).collect()
+}
+
+/// The pristine snapshots that can be read, the oldest first.
+fn pristine(store: &Store) -> impl Iterator<Item = Manifest> {
+    let manifests = store.list().into_iter().filter_map(|listed| listed.manifest.ok());
+    manifests.filter(|manifest| manifest.pristine.is_some())
 }
 
 /// Whether a snapshot is of a lab in which everything was done and served.
@@ -151,9 +150,7 @@ async fn tell_why(arguments: &Arguments, home: Home, lab: &str) -> Result<u8> {
         }
     }
     let store = Store::new(&home, lab);
-    let mut pristine: Vec<Manifest> =
-        store.list().into_iter().filter_map(|listed| store.find(&listed.name).ok()).filter(is_whole).collect();
-    pristine.sort_by_key(|manifest| manifest.made);
+    let pristine: Vec<Manifest> = pristine(&store).filter(is_whole).collect();
     let last = pristine.last();
     let found = pristine.iter().find(|manifest| manifest.name == inputs.snapshot());
     let changes = last.and_then(|last| last.pristine.as_ref()).map(|old| inputs.changes_since(old)).unwrap_or_default();
@@ -178,14 +175,4 @@ async fn tell_why(arguments: &Arguments, home: Home, lab: &str) -> Result<u8> {
             super::print(&text)
         }
     }
-}
-
-fn confirmed(name: &str) -> Result<bool> {
-    eprint!("rebuild lab `{name}`, and lose what it holds now? [y/N] ");
-    let mut answer = String::new();
-    std::io::stdin()
-        .lock()
-        .read_line(&mut answer)
-        .map_err(|error| Error::caused(Class::Host, "cannot read the answer", error))?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }

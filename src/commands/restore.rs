@@ -1,11 +1,11 @@
 //! `restore`: the lab as a snapshot has it.
 
-use super::run::{Ended, lock, shown};
+use super::run::{Ended, confirm, lock, shown};
 use crate::{
     cli::Arguments,
     context,
-    error::{Class, Error, Result, ResultExt},
-    event::{Event, Events},
+    error::Result,
+    event::{Event, Events, Outcome},
     executor,
     host::Home,
     journal::Entry,
@@ -14,12 +14,7 @@ use crate::{
     snapshot::{self, Depth, Manifest, Store, replace},
 };
 use similar::TextDiff;
-use std::{
-    fs,
-    io::{BufRead, IsTerminal},
-    sync::Arc,
-    time::Instant,
-};
+use std::{fs, sync::Arc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 /// Longest difference of lab.yaml that is shown.
@@ -34,9 +29,9 @@ pub async fn run(arguments: &Arguments, name: &NodeName) -> Result<u8> {
     let lab = context::lab_name(arguments, &home)?;
     let _lock = lock(&home, &lab)?;
     let manifest = Store::new(&home, &lab).find(name.as_str())?;
-    if !arguments.yes && std::io::stdin().is_terminal() && !confirmed(&home, &manifest)? {
-        return Err(Error::new(Class::Interrupted, format!("lab `{lab}` was not touched")));
-    }
+    let loss = if home.lab(&lab).path().exists() { ", and lose what it holds now" } else { "" };
+    let question = format!("bring lab `{lab}` back to `{}` of {}{loss}", manifest.name, manifest.made);
+    confirm(arguments, &question, &format!("lab `{lab}`"))?;
     shown(arguments, |events, stop| async move {
         verify(&home, &manifest, &events).await?;
         act(home, manifest, events, stop).await
@@ -73,26 +68,13 @@ pub(super) async fn act(home: Home, manifest: Manifest, events: Events, stop: Ca
 /// # Errors
 /// Everything that is damaged.
 pub(super) async fn verify(home: &Home, manifest: &Manifest, events: &Events) -> Result<()> {
-    let begun = Instant::now();
-    let step = "verify".to_owned();
-    events.send(Event::Started { step: step.clone(), node: None, title: "check the snapshot".into() });
-    let (home, copy) = (home.clone(), manifest.clone());
-    let verified = tokio::task::spawn_blocking(move || {
-        snapshot::verify(&Store::new(&home, &copy.lab), &home, &copy, Depth::Snapshot)
-    });
-    verified.await.or_error(Class::Internal, || "checking the snapshot ended".into())??;
-    let outcome = crate::event::Outcome::Unchanged(format!("{} files are as they were written", manifest.files.len()));
-    events.send(Event::Finished { step, node: None, outcome, took: begun.elapsed() });
-    Ok(())
-}
-
-fn confirmed(home: &Home, manifest: &Manifest) -> Result<bool> {
-    let there = home.lab(&manifest.lab).path().exists();
-    let loss = if there { ", and lose what it holds now" } else { "" };
-    eprint!("bring lab `{}` back to `{}` of {}{loss}? [y/N] ", manifest.lab, manifest.name, manifest.made);
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer).or_error(Class::Host, || "cannot read the answer".into())?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+    let (home, manifest) = (home.clone(), manifest.clone());
+    events
+        .blocking_step("verify", "check the snapshot", move || {
+            snapshot::verify(&Store::new(&home, &manifest.lab), &home, &manifest, Depth::Snapshot)?;
+            Ok(Outcome::Unchanged(format!("{} files are as they were written", manifest.files.len())))
+        })
+        .await
 }
 
 /// What a person should know next: what is not as it was, and what differs from the files that `up` reads.

@@ -2,13 +2,16 @@
 
 use crate::{
     cli::Arguments,
-    error::{Class, Result},
+    error::{Class, Error, Result, ResultExt},
     event::Events,
     executor::Tally,
     host::{Home, Lock},
     ui,
 };
-use std::time::Duration;
+use std::{
+    io::{BufRead, IsTerminal},
+    time::Duration,
+};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -33,6 +36,23 @@ pub(super) fn lock_path(home: &Home, lab: &str) -> std::path::PathBuf {
     home.path().join("locks").join(lab)
 }
 
+/// Asks before something of a person's is lost; `--yes`, or nobody at a terminal, is a yes.
+///
+/// # Errors
+/// [`Class::Interrupted`] when the answer is no: `what` was not touched.
+pub(super) fn confirm(arguments: &Arguments, question: &str, what: &str) -> Result<()> {
+    if arguments.yes || !std::io::stdin().is_terminal() {
+        return Ok(());
+    }
+    eprint!("{question}? [y/N] ");
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer).or_error(Class::Host, || "cannot read the answer".into())?;
+    match answer.trim() {
+        "y" | "Y" | "yes" => Ok(()),
+        _ => Err(Error::new(Class::Interrupted, format!("{what} was not touched"))),
+    }
+}
+
 /// Does the work with a display, and tells how it ended; gives the exit code.
 ///
 /// # Errors
@@ -44,7 +64,10 @@ pub(super) async fn shown<F: Future<Output = Result<Ended>>>(
     let (events, receiver) = Events::channel();
     let screen = tokio::spawn(ui::show(arguments.mode(), receiver));
     let stop = CancellationToken::new();
-    let signals = tokio::spawn(listen(stop.clone(), events.clone()));
+    let noted = events.clone();
+    let signals = tokio::spawn(listen(stop.clone(), move || {
+        noted.note("interrupted: running steps get 10 s to end; once more ends at once");
+    }));
     let outcome = work(events, stop).await;
     signals.abort();
     let summary = screen.await.ok();
@@ -67,7 +90,7 @@ pub(super) async fn shown<F: Future<Output = Result<Ended>>>(
 }
 
 /// The first signal lets running steps end, the second ends at once; both leave a lab that `up` goes on with.
-async fn listen(stop: CancellationToken, events: Events) {
+pub(super) async fn listen(stop: CancellationToken, told: impl Fn()) {
     let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {
         return;
@@ -78,7 +101,7 @@ async fn listen(stop: CancellationToken, events: Events) {
             _ = terminate.recv() => {}
         }
         if round == 0 {
-            events.note("interrupted: running steps get 10 s to end; once more ends at once");
+            told();
             stop.cancel();
         } else {
             // Not `process::exit`: the exit handlers of C libraries would run beside threads that still use them.

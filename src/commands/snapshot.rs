@@ -4,11 +4,11 @@ mod create;
 
 pub(super) use create::{Wanted, create};
 
-use super::run::{lock, shown};
+use super::run::{confirm, lock, shown};
 use crate::{
     cli::{Arguments, SnapshotVerb},
     context,
-    error::{Class, Error, Result, ResultExt},
+    error::{Error, Result},
     host::Home,
     lab::NodeName,
     snapshot::{self, Depth, Kind, Manifest, Store},
@@ -16,7 +16,7 @@ use crate::{
 };
 use jiff::{Timestamp, tz::TimeZone};
 use std::{
-    io::{BufRead, IsTerminal},
+    io::IsTerminal,
     path::Path,
     time::{Duration, Instant},
 };
@@ -148,19 +148,11 @@ fn delete(arguments: &Arguments, store: &Store, name: &NodeName) -> Result<u8> {
     if !store.directory(name.as_str()).exists() {
         store.find(name.as_str())?;
     }
-    if !arguments.yes && std::io::stdin().is_terminal() && !confirmed(store, name)? {
-        return Err(Error::new(Class::Interrupted, format!("snapshot `{name}` was not touched")));
-    }
+    let question = format!("remove snapshot `{name}` of lab `{}`", store.lab());
+    confirm(arguments, &question, &format!("snapshot `{name}`"))?;
     let bytes = store.delete(name.as_str())?;
     eprintln!("snapshot `{name}` of lab `{}` is removed, {} freed", store.lab(), ui::bytes(bytes));
     Ok(0)
-}
-
-fn confirmed(store: &Store, name: &NodeName) -> Result<bool> {
-    eprint!("remove snapshot `{name}` of lab `{}`? [y/N] ", store.lab());
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer).or_error(Class::Host, || "cannot read the answer".into())?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 fn verify(home: &Home, store: &Store, name: &NodeName) -> Result<u8> {

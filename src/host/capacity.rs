@@ -4,7 +4,7 @@ use crate::{
     error::{Class, Error, Result, ResultExt},
     lab::Size,
 };
-use std::path::Path;
+use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
 /// Memory of the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +41,16 @@ pub fn free_space(path: &Path) -> Result<Size> {
     let stat = nix::sys::statvfs::statvfs(existing)
         .or_error(Class::Host, || format!("cannot ask for the free space of `{}`", existing.display()))?;
     Ok(Size::bytes(stat.blocks_available() * stat.fragment_size()))
+}
+
+/// Bytes that a file, or a directory with all below it, takes on disk; holes take none.
+pub fn allocated(path: &Path) -> u64 {
+    let Ok(data) = fs::symlink_metadata(path) else { return 0 };
+    let own = data.blocks() * 512;
+    if !data.is_dir() {
+        return own;
+    }
+    own + fs::read_dir(path).into_iter().flatten().flatten().map(|entry| allocated(&entry.path())).sum::<u64>()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use crate::{
     digest,
     error::{Class, Error, Result, ResultExt},
     event::Outcome,
-    host::{Home, Lock, last_lines},
+    host::{Home, Lock, capacity, last_lines},
     lab::Guest,
     snapshot,
 };
@@ -104,7 +104,7 @@ impl Image {
         if self.is_baked() {
             return Ok(Outcome::Unchanged(format!("image {} is in the cache, another run made it", self.id())));
         }
-        let free = crate::host::capacity::free_space(&self.directory)?;
+        let free = capacity::free_space(&self.directory)?;
         if free.as_bytes() < ROOM {
             return Err(Error::new(
                 Class::Host,
@@ -205,7 +205,7 @@ pub fn list(home: &Home) -> Vec<(String, String, u64, Vec<String>)> {
             let name = entry.file_name().to_string_lossy().into_owned();
             let mut users: Vec<String> = home.labs().into_iter().filter(|lab| uses(home, lab, &name)).collect();
             users.extend(snapshot::users(home, kind, &name));
-            found.push((kind.to_owned(), name, bytes_of(&entry.path()), users));
+            found.push((kind.to_owned(), name, capacity::allocated(&entry.path()), users));
         }
     }
     found.sort();
@@ -235,17 +235,6 @@ pub fn prune(home: &Home) -> Result<Vec<(String, String, u64)>> {
 /// Whether a lab's record names this entry of the cache.
 fn uses(home: &Home, lab: &str, entry: &str) -> bool {
     fs::read_to_string(home.lab(lab).record()).is_ok_and(|text| text.contains(&format!("\"{entry}\"")))
-}
-
-/// Bytes that a file or tree takes on disk, holes not counted.
-pub(crate) fn bytes_of(path: &Path) -> u64 {
-    use std::os::unix::fs::MetadataExt;
-    let Ok(data) = fs::symlink_metadata(path) else { return 0 };
-    let own = data.blocks() * 512;
-    if !data.is_dir() {
-        return own;
-    }
-    own + fs::read_dir(path).into_iter().flatten().flatten().map(|entry| bytes_of(&entry.path())).sum::<u64>()
 }
 
 #[cfg(test)]

@@ -4,5 +4,5 @@ mod bake;
 mod definition;
 
 pub use bake::{Image, list, prune};
-pub(crate) use bake::{bytes_of, recorded_digests, take_lock};
+pub(crate) use bake::{recorded_digests, take_lock};
 pub use definition::ImageDefinition;

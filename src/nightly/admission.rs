@@ -7,7 +7,7 @@ use crate::{
     host::{Home, LabDir, Private, capacity},
     lab::{Lab, Size},
 };
-use std::{fs, os::unix::fs::MetadataExt, path::Path, time::SystemTime};
+use std::{fs, path::Path, time::SystemTime};
 
 /// What a lab takes on disk that is not there yet: overlays, exports, logs.
 const ROOM: Size = Size::mib(4096);
@@ -74,21 +74,12 @@ fn last_snapshot(directory: &Path) -> Option<Size> {
         .flatten()
         .filter(|entry| entry.path().is_dir())
         .max_by_key(|entry| entry.metadata().and_then(|data| data.modified()).unwrap_or(SystemTime::UNIX_EPOCH))?;
-    Some(Size::bytes(allocated(&newest.path())))
+    Some(Size::bytes(capacity::allocated(&newest.path())))
 }
 
 /// Without one to go by: all memory, and what disks and exports hold now.
 fn estimate(guests: Size, dir: &LabDir) -> Size {
-    Size::bytes(guests.as_bytes() + allocated(&dir.join("disks")) + allocated(&dir.exports_image()))
-}
-
-/// Bytes that a file or all files below a directory take; holes take none.
-fn allocated(path: &Path) -> u64 {
-    let Ok(data) = fs::symlink_metadata(path) else { return 0 };
-    if !data.is_dir() {
-        return data.blocks() * 512;
-    }
-    fs::read_dir(path).into_iter().flatten().flatten().map(|entry| allocated(&entry.path())).sum()
+    Size::bytes(guests.as_bytes() + capacity::allocated(&dir.join("disks")) + capacity::allocated(&dir.exports_image()))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Files of a snapshot and of a lab.
 
+use super::part::make_directory;
 use crate::error::{Class, Result, ResultExt};
 use std::{
     fs,
@@ -27,13 +28,7 @@ pub(super) fn collect(directory: &Path, prefix: &Path, into: &mut Vec<(PathBuf, 
     Ok(())
 }
 
+/// Makes the directory that a file is to lie in.
 pub(super) fn make_parent(path: &Path) -> Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    let Some(parent) = path.parent() else { return Ok(()) };
-    // Memory and keys are nobody else's business.
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(parent)
-        .or_error(Class::Host, || format!("cannot make `{}`", parent.display()))
+    path.parent().map_or(Ok(()), make_directory)
 }

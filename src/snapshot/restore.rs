@@ -4,15 +4,15 @@ use super::{Kind, Manifest, replace};
 use crate::{
     apply::Site,
     engine::Engine,
-    error::{Class, Error, Result, ResultExt},
-    event::{Event, Events, Outcome},
+    error::{Class, Error, Result},
+    event::{Events, Outcome},
     host::{Home, LabDir},
     journal::Journal,
     lab::Lab,
     plan::{self, Action, Chain, Heavy, Plan, Step},
     prepare,
 };
-use std::{path::Path, time::Instant};
+use std::path::Path;
 
 /// The plan of a restore.
 pub fn plan(lab: &Lab, engine: &dyn Engine, manifest: &Manifest, snapshot: &Path) -> Plan {
@@ -84,17 +84,13 @@ pub async fn prepare(home: &Home, manifest: &Manifest, snapshot: &Path, events: 
     )?;
     check_machine(&preview, manifest).await?;
     prepare::check_room(&preview.lab, &preview.home, &dir)?;
-    {
-        let (dir, snapshot, manifest) = (dir.clone(), snapshot.to_owned(), manifest.clone());
-        let begun = Instant::now();
-        let step = "clear".to_owned();
-        events.send(Event::Started { step: step.clone(), node: None, title: "end the old lab".into() });
-        tokio::task::spawn_blocking(move || replace::begin(&dir, &snapshot, &manifest))
-            .await
-            .or_error(Class::Internal, || "replacing the lab ended".into())??;
-        let outcome = Outcome::Changed("nothing of the old lab runs".into());
-        events.send(Event::Finished { step, node: None, outcome, took: begun.elapsed() });
-    }
+    let (old, from, new) = (dir.clone(), snapshot.to_owned(), manifest.clone());
+    events
+        .blocking_step("clear", "end the old lab", move || {
+            replace::begin(&old, &from, &new)?;
+            Ok(Outcome::Changed("nothing of the old lab runs".into()))
+        })
+        .await?;
     let journal = Journal::open(&dir.journal())?;
     prepare::recorded(home.clone(), dir.clone(), &dir, &manifest.record, journal, events.clone())
 }

@@ -7,8 +7,7 @@ use super::{
 };
 use crate::{
     error::{Class, Error, Result, ResultExt},
-    host::{Home, Lock},
-    image::bytes_of,
+    host::{Home, Lock, capacity},
     lab::NodeName,
 };
 use serde::Deserialize;
@@ -57,14 +56,24 @@ impl Store {
 
     /// Bytes that a snapshot takes on disk.
     pub fn bytes(&self, name: &str) -> u64 {
-        bytes_of(&self.directory(name))
+        capacity::allocated(&self.directory(name))
+    }
+
+    /// Names of all snapshots, sorted.
+    pub fn names(&self) -> Vec<String> {
+        let mut names = directories(&self.directory);
+        names.retain(|name| self.has_manifest(name));
+        names.sort();
+        names
     }
 
     /// All snapshots, the oldest first; those whose manifest cannot be read come last.
     pub fn list(&self) -> Vec<Listed> {
-        let names = directories(&self.directory).into_iter().filter(|name| self.has_manifest(name));
-        let mut listed: Vec<Listed> =
-            names.map(|name| Listed { bytes: self.bytes(&name), manifest: self.read(&name), name }).collect();
+        let mut listed: Vec<Listed> = self
+            .names()
+            .into_iter()
+            .map(|name| Listed { bytes: self.bytes(&name), manifest: self.read(&name), name })
+            .collect();
         listed.sort_by_cached_key(|listed| {
             let made = listed.manifest.as_ref().map(|manifest| manifest.made).ok();
             (made.is_none(), made, listed.name.clone())

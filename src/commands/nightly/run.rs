@@ -2,7 +2,7 @@
 
 use crate::{
     cli::Arguments,
-    commands::{rebuild, ssh},
+    commands::{rebuild, run::listen, ssh},
     config, context,
     error::{Class, Result, ResultExt},
     event::Events,
@@ -19,7 +19,6 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// Rebuilds, proves and records; the exit code is that of the run's failure.
@@ -33,7 +32,8 @@ pub(super) async fn run(arguments: &Arguments) -> Result<u8> {
     let lock = home.nightly(&lab).with_extension("lock");
     let _lock = Lock::take(&lock, &format!("the nightly run of lab `{lab}`"), Duration::ZERO)?;
     let stop = CancellationToken::new();
-    let signals = tokio::spawn(listen(stop.clone()));
+    // Silent: the record of the run's begin is there already, and its end will say that it was interrupted.
+    let signals = tokio::spawn(listen(stop.clone(), || {}));
 
     let history = History::new(&home, &lab);
     let night = Night { history: &history, mode: arguments.mode(), recorder: Recorder::default(), grace: GRACE };
@@ -96,25 +96,6 @@ fn gather(arguments: &Arguments, home: &Home, record: &RunRecord, file: &Path) -
         dir,
     };
     evidence::collect(scene, file)
-}
-
-/// The first signal gives the rebuild up in peace, the second ends at once: the record of the run's begin stays.
-async fn listen(stop: CancellationToken) {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return;
-    };
-    loop {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        if stop.is_cancelled() {
-            // Not `process::exit`: see main.
-            signal_hook::low_level::exit(Class::Interrupted.exit_code().into());
-        }
-        stop.cancel();
-    }
 }
 
 /// The last words of a run, on stderr.

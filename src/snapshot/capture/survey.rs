@@ -13,7 +13,7 @@ use crate::{
     snapshot::{Guardian, Versions},
     sql::Sql,
 };
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio::task::JoinSet;
 
 /// How long a component may take to answer.
@@ -63,9 +63,9 @@ impl Capture {
 
     /// Looks for room for the snapshot: what the guests take of the host's memory, their disks, the exports.
     async fn check_room(&self, running: &[String]) -> Result<()> {
-        let mut wanted = allocated(&self.site.dir.exports_image());
+        let mut wanted = capacity::allocated(&self.site.dir.exports_image());
         for node in &self.site.lab.nodes {
-            wanted += allocated(&self.site.dir.overlay(node.name.as_str()));
+            wanted += capacity::allocated(&self.site.dir.overlay(node.name.as_str()));
         }
         if self.kind == Kind::Memory {
             let names = running.to_vec();
@@ -142,10 +142,4 @@ impl Capture {
         }
         silent
     }
-}
-
-/// Bytes that a file takes on disk, holes not counted.
-fn allocated(path: &Path) -> u64 {
-    use std::os::unix::fs::MetadataExt;
-    fs::metadata(path).map_or(0, |data| data.blocks() * 512)
 }
