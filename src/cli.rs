@@ -10,7 +10,10 @@ pub use manual::{completions, man_pages};
 pub use selector::Selector;
 pub use verb::{ImageVerb, NightlyVerb, SnapshotVerb, Verb};
 
-use crate::{lab::NodeName, ui};
+use crate::{
+    lab::{BootMode, NodeName},
+    ui,
+};
 use clap::Parser;
 use std::{env, ffi::OsString, path::PathBuf};
 
@@ -78,6 +81,14 @@ impl Arguments {
     /// Where labs and the cache are kept: `--home`, else `PGXC_LAB_HOME`, else `/var/lib/pgxc-lab`.
     pub fn home(&self) -> PathBuf {
         first(self.home.clone(), env::var_os(HOME_VARIABLE), DEFAULT_HOME)
+    }
+
+    /// How new guests are to boot, where the command line says so.
+    pub fn boot(&self) -> Option<BootMode> {
+        match self.verb {
+            Verb::Up { boot } => boot,
+            _ => None,
+        }
     }
 
     /// How a run is shown.

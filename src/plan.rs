@@ -6,7 +6,7 @@
 
 use crate::{
     engine::Engine,
-    lab::{Lab, Role},
+    lab::{Lab, Role, Shape},
 };
 use serde::Serialize;
 use std::path::PathBuf;
@@ -33,6 +33,11 @@ pub enum Action {
     Time,
     /// Fill the data directories of a node's components, natively on the host.
     Initialise,
+    /// Boot a guest of each shape once and keep it with its memory, for nodes to be made from.
+    Template {
+        /// The shapes.
+        shapes: Vec<Shape>,
+    },
     /// Define and start a node's domain, and climb the ladder to a login.
     Boot,
     /// Bring the guest to its declared state.
@@ -121,6 +126,12 @@ impl<A> Plan<A> {
     }
 }
 
+/// The shapes that are worth a template.
+fn template_shapes(lab: &Lab) -> Vec<Shape> {
+    let Some(least) = lab.boot.least_clones() else { return Vec::new() };
+    lab.shapes().into_iter().filter(|(_, count)| *count >= least).map(|(shape, _)| shape).collect()
+}
+
 fn host_step(id: &str, title: &'static str, action: Action) -> Step {
     Step { id: id.into(), node: None, title, action, needs: Vec::new() }
 }
@@ -149,6 +160,12 @@ pub fn up(lab: &Lab, engine: &dyn Engine) -> Plan {
         chains.push(Chain { heavy: Heavy::No, steps: vec![build] });
         ready.push("build".into());
     }
+    let shapes = template_shapes(lab);
+    let template = (!shapes.is_empty()).then(|| {
+        let mut step = host_step("template", "boot the template", Action::Template { shapes });
+        step.needs.clone_from(&ready);
+        step
+    });
     // The GTM first: what waits for it may hold a token, so it must have had its own before.
     let mut nodes: Vec<_> = lab.nodes.iter().collect();
     nodes.sort_by_key(|node| node.roles.keys().next().copied().unwrap_or(Role::Coordinator));
@@ -157,6 +174,8 @@ pub fn up(lab: &Lab, engine: &dyn Engine) -> Plan {
         .iter()
         .find(|node| node.roles.contains_key(&Role::Gtm) && engine.runs(Role::Gtm))
         .map(|node| format!("{}/serve", node.name));
+    // Before the nodes, whose native work can go on beside it.
+    chains.extend(template.iter().map(|step| Chain { heavy: Heavy::Yes, steps: vec![step.clone()] }));
     for node in &nodes {
         let name = node.name.as_str();
         let step = |what: &str, title: &'static str, action: Action| Step {
@@ -167,14 +186,16 @@ pub fn up(lab: &Lab, engine: &dyn Engine) -> Plan {
             needs: Vec::new(),
         };
         let runs = node.roles.keys().any(|role| engine.runs(*role));
-        let mut steps = vec![step("boot", "boot", Action::Boot), step("tune", "tune", Action::Tune)];
+        let mut boot = step("boot", "boot", Action::Boot);
+        boot.needs.extend(template.iter().map(|template| template.id.clone()));
+        let mut steps = vec![boot, step("tune", "tune", Action::Tune)];
         if runs {
             steps.insert(0, step("initialise", "initialise", Action::Initialise));
             let mut serve = step("serve", "start the components", Action::Serve);
             serve.needs.extend(gtm.iter().filter(|gtm| **gtm != serve.id).cloned());
             steps.push(serve);
         }
-        steps[0].needs.clone_from(&ready);
+        steps[0].needs.extend(ready.iter().cloned());
         chains.push(Chain { heavy: Heavy::Yes, steps });
     }
     // One after the other: two coordinators that run their first DDL at once can dead-lock (spec 2.9).
@@ -194,6 +215,7 @@ pub fn up(lab: &Lab, engine: &dyn Engine) -> Plan {
         .iter()
         .filter(|chain| chain.heavy == Heavy::Yes)
         .filter_map(|chain| chain.steps.last())
+        .filter(|step| step.node.is_some())
         .map(|step| step.id.clone())
         .collect();
     cluster[0].needs = last;

@@ -13,7 +13,7 @@ use crate::{
     image::{Image, ImageDefinition},
     journal::Journal,
     kit::Kit,
-    lab::{EngineKind, Lab, Size},
+    lab::{BootMode, EngineKind, Lab, Size},
     remote::Keys,
     source,
 };
@@ -94,7 +94,7 @@ pub enum Purpose {
 /// When lab.yaml breaks a rule, the host is too small, or nothing of a list can be had.
 pub async fn site(arguments: &Arguments, home: Home, purpose: Purpose, events: Events) -> Result<Site> {
     let file = arguments.file();
-    let loaded = config::load(&file).map_err(config::Problems::into_error)?;
+    let mut loaded = config::load(&file).map_err(config::Problems::into_error)?;
     let dir = home.lab(loaded.lab.name.as_str());
     let old = Record::read(&dir)?;
     let lock_path = LockFile::path(&file);
@@ -105,6 +105,7 @@ pub async fn site(arguments: &Arguments, home: Home, purpose: Purpose, events: E
     let recorded = old.as_ref().map(|record| record.proportion).or(lock.proportion);
     let (accelerator, why) = accelerator(&loaded.lab, old.as_ref(), &dir, &home).await?;
     events.note(why);
+    choose_boot(&mut loaded.lab, arguments.boot(), &definition, &events);
     let mut fitted = fit::fit(&loaded.lab, capacity::memory()?, recorded)?;
     if accelerator == Accelerator::Tcg {
         fitted.notes.extend(fit::slow_down(&mut fitted.lab));
@@ -117,7 +118,7 @@ pub async fn site(arguments: &Arguments, home: Home, purpose: Purpose, events: E
     check_room(&fitted.lab, &home, &dir)?;
 
     let (image, kit) = bases(&home, &fitted.lab, engine.as_ref(), definition.clone(), found);
-    if purpose == Purpose::Act {
+    let record = if purpose == Purpose::Act {
         make_directories(&dir)?;
         make_password(&fitted.lab, &dir)?;
         let addresses: Vec<_> = fitted.lab.nodes.iter().map(|node| (node.name.as_str(), node.address)).collect();
@@ -131,7 +132,7 @@ pub async fn site(arguments: &Arguments, home: Home, purpose: Purpose, events: E
         lock.write(&lock_path)?;
         let mut uses = vec![image.id().to_owned()];
         uses.extend(kit.iter().flat_map(|kit| [kit.id().to_owned(), kit.builder_id().to_owned()]));
-        let record = Record {
+        Some(Record {
             lab_yaml: fs::read_to_string(&file)
                 .or_error(Class::LabFile, || format!("cannot read `{}`", file.display()))?,
             lab_file: std::path::absolute(&file)
@@ -144,9 +145,10 @@ pub async fn site(arguments: &Arguments, home: Home, purpose: Purpose, events: E
             proportion: fitted.proportion,
             uses,
             accelerator,
-        };
-        record.write(&dir)?;
-    }
+        })
+    } else {
+        None
+    };
     let login = context::login(&fitted.lab, &dir).unwrap_or_else(|_| crate::sql::Login {
         user: fitted.lab.cluster.superuser.to_string(),
         password: String::new(),
@@ -156,7 +158,12 @@ pub async fn site(arguments: &Arguments, home: Home, purpose: Purpose, events: E
         Purpose::Act => Journal::open(&dir.journal())?,
         Purpose::Look => Journal::read(&dir.journal()),
     });
-    Ok(Site::new(Parts { lab: fitted.lab, home, dir, image, engine, kit, accelerator, login, journal, events }))
+    let site = Site::new(Parts { lab: fitted.lab, home, dir, image, engine, kit, accelerator, login, journal, events });
+    if let Some(mut record) = record {
+        record.uses.extend(site.templates()?);
+        record.write(&site.dir)?;
+    }
+    Ok(site)
 }
 
 /// The site of a lab as its record says it is: nothing is chosen, read from lab.yaml or written. Its password is below
@@ -199,6 +206,17 @@ fn bases(
     let image = Image::new(home, definition.clone(), &packages, &lab.guest);
     let kit = engine.build(lab).zip(source).map(|(build, source)| Kit::new(home, build, source, definition));
     (image, kit)
+}
+
+/// The command line before lab.yaml, and neither asks of an image what it cannot.
+fn choose_boot(lab: &mut Lab, asked: Option<BootMode>, definition: &ImageDefinition, events: &Events) {
+    lab.boot = asked.unwrap_or(lab.boot);
+    if definition.template.is_none() && lab.boot != BootMode::Cold {
+        if lab.boot == BootMode::Warm {
+            events.note(format!("guests of image `{}` always boot: it says nothing of templates", definition.name));
+        }
+        lab.boot = BootMode::Cold;
+    }
 }
 
 /// The first image of the list that this version has; the one of lab.lock first.

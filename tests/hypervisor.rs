@@ -7,7 +7,8 @@ use askama::Template;
 use pgxc_lab::{
     error::Class,
     hypervisor::{
-        Boot, Disk, DomainDefinition, DomainState, Libvirt, NetworkDefinition, Reservation, SeenDomain, uuid_of,
+        Boot, Card, Disk, DomainDefinition, DomainState, Libvirt, NetworkDefinition, Reservation, SeenDomain, Slot,
+        uuid_of,
     },
     lab::Mac,
 };
@@ -70,8 +71,7 @@ fn domain(lab: &str, name: &str) -> DomainDefinition {
         cpu: None,
         cpu_mode: "maximum",
         disks: Vec::new(),
-        mac: Mac::derived(lab, name),
-        network: "default".into(),
+        card: Some(Card { mac: Mac::derived(lab, name), network: "default".into() }),
         network_frame: String::new(),
         console: "/tmp/console.log".into(),
         incoming: None,
@@ -80,12 +80,13 @@ fn domain(lab: &str, name: &str) -> DomainDefinition {
 
 /// A definition with everything that a real one has.
 fn full() -> DomainDefinition {
-    let disk = |target: &'static str, serial: &'static str| Disk {
+    let disk = |target: &'static str, slot: Slot, serial: &'static str| Disk {
         file: format!("/var/lib/pgxc-lab/{serial}"),
         format: "raw",
         cache: "writeback",
         backing: None,
         target,
+        slot,
         serial,
         readonly: true,
         shared: false,
@@ -98,10 +99,10 @@ fn full() -> DomainDefinition {
                 cache: "unsafe",
                 backing: Some("/var/lib/pgxc-lab/image.raw".into()),
                 readonly: false,
-                ..disk("vda", "root")
+                ..disk("vda", Slot::Root, "root")
             },
-            disk("vdb", "seed"),
-            Disk { shared: true, ..disk("vdc", "pgxc-engine") },
+            disk("vdb", Slot::Seed, "seed"),
+            Disk { shared: true, ..disk("vdc", Slot::Engine, "pgxc-engine") },
         ],
         ..domain("lab", "db1")
     }
@@ -322,11 +323,13 @@ fn the_digest_changes_with_every_field() {
         ("disk.backing", |it| it.disks[0].backing = None),
         ("disk.backing's file", |it| it.disks[0].backing.as_mut().expect("a file").push('x')),
         ("disk.target", |it| it.disks[0].target = "vdz"),
+        ("disk.slot", |it| it.disks[0].slot = Slot::Card),
         ("disk.serial", |it| it.disks[0].serial = "other"),
         ("disk.readonly", |it| it.disks[0].readonly = true),
         ("disk.shared", |it| it.disks[1].shared = true),
-        ("mac", |it| it.mac = Mac::derived("other", "db1")),
-        ("network", |it| it.network.push('x')),
+        ("mac", |it| it.card.iter_mut().for_each(|card| card.mac = Mac::derived("other", "db1"))),
+        ("network", |it| it.card.iter_mut().for_each(|card| card.network.push('x'))),
+        ("no card", |it| it.card = None),
         ("console", |it| it.console.push('x')),
     ];
     let mut seen = BTreeMap::new();

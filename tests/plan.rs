@@ -167,11 +167,27 @@ fn a_heavy_chain_waits_only_for_earlier_heavy_chains() {
 }
 
 #[test]
-fn the_gtms_chain_is_the_first_heavy_one() {
+fn the_gtms_chain_is_the_first_of_a_node() {
     every_plan(|what, lab, _, plan| {
         let gtm = lab.placed(Role::Gtm)[0].node.name.to_string();
-        let first = plan.chains.iter().find(|chain| chain.heavy == Heavy::Yes).expect("a heavy chain");
+        let mut heavy = plan.chains.iter().filter(|chain| chain.heavy == Heavy::Yes);
+        let first = heavy.find(|chain| chain.steps[0].node.is_some()).expect("a heavy chain of a node");
         assert_eq!(first.steps[0].node.as_ref(), Some(&gtm), "{what}");
+    });
+}
+
+/// A template is made where guests of one size share it; each waits for it, but its native work does not.
+#[test]
+fn guests_wait_for_their_template() {
+    every_plan(|what, lab, _, plan| {
+        let shared = lab.shapes().into_values().any(|count| count > 1);
+        let template = plan.steps().find(|step| step.id == "template");
+        assert_eq!(template.is_some(), shared, "{what}");
+        for step in plan.steps().filter(|step| step.needs.contains(&"template".to_owned())) {
+            assert!(matches!(step.action, pgxc_lab::plan::Action::Boot), "{what}: {}", step.id);
+        }
+        let waiting = plan.steps().filter(|step| step.needs.contains(&"template".to_owned())).count();
+        assert_eq!(waiting, if shared { lab.nodes.len() } else { 0 }, "{what}");
     });
 }
 

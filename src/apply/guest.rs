@@ -7,8 +7,8 @@ use crate::{
     executor::Foresight,
     guest::{Verdict, parse_report},
     host::Accelerator,
-    hypervisor::{Boot, Disk, DomainDefinition, DomainState, uuid_of},
-    lab::Node,
+    hypervisor::{Boot, Card, Disk, DomainDefinition, DomainState, Slot, uuid_of},
+    lab::{Node, Shape},
     plan::Step,
 };
 use std::{
@@ -58,6 +58,9 @@ impl Site {
             seen = None;
         }
         if !current {
+            if let Some(outcome) = self.boot_warm(node, &step.id).await? {
+                return Ok(outcome);
+            }
             self.make_overlay(node).await?;
         }
         let started = match seen.map(|domain| domain.state) {
@@ -153,7 +156,7 @@ impl Site {
         self.sealed(node, DomainDefinition { incoming, ..self.domain_of(node) })
     }
 
-    fn sealed(&self, node: &Node, definition: DomainDefinition) -> Result<(String, String)> {
+    pub(super) fn sealed(&self, node: &Node, definition: DomainDefinition) -> Result<(String, String)> {
         definition.sealed().or_error(Class::Internal, || format!("cannot render the domain of `{}`", node.name))
     }
 
@@ -167,27 +170,45 @@ impl Site {
         Ok(crate::digest::of_text(&xml.replace(&digest, "").replace(&home, "")))
     }
 
-    fn domain_of(&self, node: &Node) -> DomainDefinition {
+    pub(super) fn domain_of(&self, node: &Node) -> DomainDefinition {
         let name = node.name.as_str();
-        let text = |path: std::path::PathBuf| path.display().to_string();
+        DomainDefinition {
+            card: Some(self.card_of(node)),
+            network_frame: format!(
+                "{} {} {}",
+                self.lab.network.subnet, self.lab.network.gateway, self.lab.network.domain
+            ),
+            ..self.machine_of(name, node.shape(), &self.dir.overlay(name), &self.dir.seed(name))
+        }
+    }
+
+    pub(super) fn card_of(&self, node: &Node) -> Card {
+        Card { mac: node.mac, network: "default".into() }
+    }
+
+    /// A machine of this lab without a network card.
+    pub(super) fn machine_of(&self, name: &str, shape: Shape, root: &Path, seed: &Path) -> DomainDefinition {
+        let text = |path: &Path| path.display().to_string();
         let mut disks = vec![
             Disk {
-                file: text(self.dir.overlay(name)),
+                file: text(root),
                 format: "qcow2",
                 // The lab's root disks are disposable: everything that matters is on the exports.
                 cache: "unsafe",
-                backing: Some(text(self.image.root())),
+                backing: Some(text(&self.image.root())),
                 target: "vda",
+                slot: Slot::Root,
                 serial: "pgxc-root",
                 readonly: false,
                 shared: false,
             },
             Disk {
-                file: text(self.dir.seed(name)),
+                file: text(seed),
                 format: "raw",
                 cache: "none",
                 backing: None,
                 target: "vdb",
+                slot: Slot::Seed,
                 serial: "pgxc-seed",
                 readonly: true,
                 shared: false,
@@ -195,11 +216,12 @@ impl Site {
         ];
         if let Some(kit) = &self.kit {
             disks.push(Disk {
-                file: text(kit.disk()),
+                file: text(&kit.disk()),
                 format: "raw",
                 cache: "writeback",
                 backing: None,
                 target: "vdc",
+                slot: Slot::Engine,
                 serial: "pgxc-engine",
                 readonly: true,
                 shared: true,
@@ -212,47 +234,59 @@ impl Site {
             uuid: uuid_of(&[self.lab.name.as_str(), name]),
             lab: self.lab.name.to_string(),
             digest: String::new(),
-            memory_kib: node.memory.as_kib(),
-            cpus: node.cpus,
+            memory_kib: shape.memory.as_kib(),
+            cpus: shape.cpus,
             machine: "q35",
             boot: Some(Boot {
-                kernel: text(self.image.kernel()),
-                initrd: text(self.image.initrd()),
+                kernel: text(&self.image.kernel()),
+                initrd: text(&self.image.initrd()),
                 cmdline: self.image.definition.cmdline.clone(),
             }),
             cpu: (emulated && self.image.definition.cpu != "max").then(|| self.image.definition.cpu.clone()),
             cpu_mode: if emulated { "maximum" } else { "host-passthrough" },
             disks,
-            mac: node.mac,
-            network: "default".into(),
-            network_frame: format!(
-                "{} {} {}",
-                self.lab.network.subnet, self.lab.network.gateway, self.lab.network.domain
-            ),
-            console: text(self.dir.console(name)),
+            card: None,
+            network_frame: String::new(),
+            console: text(&self.dir.console(name)),
             incoming: None,
         }
     }
 
     /// Whether the overlay lies on the present image. A root disk holds nothing that the seed and the image do not
     /// bring back, so one on an old image is made anew.
-    fn overlay_is_current(&self, node: &Node) -> bool {
+    pub(super) fn overlay_is_current(&self, node: &Node) -> bool {
         let overlay = self.dir.overlay(node.name.as_str());
         overlay.exists() && fs::read_to_string(overlay.with_extension("base")).is_ok_and(|base| base == self.image.id())
     }
 
     async fn make_overlay(&self, node: &Node) -> Result<()> {
         let overlay = self.dir.overlay(node.name.as_str());
-        let base = overlay.with_extension("base");
-        let _ = fs::remove_file(&base);
-        let _ = fs::remove_file(&overlay);
+        self.forget_overlay(node);
+        self.create_overlay(&overlay, node.shape()).await?;
+        self.own_overlay(node)
+    }
+
+    /// An empty overlay on the image.
+    pub(super) async fn create_overlay(&self, file: &Path, shape: Shape) -> Result<()> {
         let mut command = tokio::process::Command::new("qemu-img");
         command
             .args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"])
             .arg(self.image.root())
-            .arg(&overlay)
-            .arg(node.disk.as_bytes().to_string());
-        crate::host::run(command, &format!("make the disk of `{}`", node.name), Class::Host).await?;
+            .arg(file)
+            .arg(shape.disk.as_bytes().to_string());
+        crate::host::run(command, &format!("make the disk `{}`", file.display()), Class::Host).await.map(drop)
+    }
+
+    /// From now on a node's overlay is none that the node's guest was started from.
+    pub(super) fn forget_overlay(&self, node: &Node) {
+        let overlay = self.dir.overlay(node.name.as_str());
+        let _ = fs::remove_file(overlay.with_extension("base"));
+        let _ = fs::remove_file(overlay);
+    }
+
+    /// From now on a node's overlay is that of its guest.
+    pub(super) fn own_overlay(&self, node: &Node) -> Result<()> {
+        let base = self.dir.overlay(node.name.as_str()).with_extension("base");
         fs::write(&base, self.image.id()).or_error(Class::Host, || format!("cannot write `{}`", base.display()))
     }
 }

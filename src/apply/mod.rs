@@ -8,6 +8,8 @@ mod native;
 mod revive;
 mod seed;
 mod site;
+mod template;
+mod warm;
 
 pub use cluster::answers;
 pub use site::{Parts, Site};
@@ -33,6 +35,7 @@ impl Apply for Site {
             Action::Nfs => self.foresee_nfs().await,
             Action::Time => self.foresee_time().await,
             Action::Initialise => self.foresee_initialise(step),
+            Action::Template { shapes } => self.foresee_template(shapes),
             Action::Boot => self.foresee_boot(step).await,
             Action::Tune => self.foresee_tune(step).await,
             Action::Serve => self.foresee_serve(step).await,
@@ -58,6 +61,7 @@ impl Apply for Site {
             Action::Nfs => self.services()?.nfs(&self.lab).await?,
             Action::Time => self.services()?.time(&self.lab).await?,
             Action::Initialise => self.initialise(step).await?,
+            Action::Template { shapes } => self.template(step, shapes).await?,
             Action::Boot => self.boot(step).await?,
             Action::Tune => self.tune(step).await?,
             Action::Serve => self.serve(step).await?,

@@ -5,6 +5,7 @@ use super::site::Site;
 use crate::{
     error::{Class, Result, ResultExt},
     guest::{Content, GuestFile},
+    image::SEED_LENGTH,
     lab::Node,
 };
 use std::{fs, path::PathBuf};
@@ -27,7 +28,10 @@ impl Site {
         files.push(
             GuestFile::text("/root/.ssh/authorized_keys", self.keys.public_text(&self.keys.lab_key())?).mode(0o600),
         );
-        let archive = archive(&files).or_error(Class::Host, || format!("cannot pack the seed of `{name}`"))?;
+        let mut archive = archive(&files).or_error(Class::Host, || format!("cannot pack the seed of `{name}`"))?;
+        // Zeros after its end are no part of an archive.
+        let length = (archive.len() as u64).next_multiple_of(SEED_LENGTH);
+        archive.resize(usize::try_from(length).or_error(Class::Internal, || "a seed of that length".into())?, 0);
         if fs::read(&path).is_ok_and(|old| old == archive) {
             return Ok(path);
         }

@@ -19,6 +19,7 @@ pub(super) const UP: &str = "\
 EXAMPLES
   pgxc-lab up                     the lab of ./lab.yaml
   pgxc-lab up -F small.yaml       another one; labs run side by side
+  pgxc-lab up --boot cold         every new guest boots, none is cloned
   pgxc-lab up --json > run.jsonl  one event a line, for programs
   PGXC_SOURCE=/src/pgxc-v1.0.2.tar.gz pgxc-lab up
                                   Postgres-XC from this source package";

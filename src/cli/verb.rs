@@ -1,7 +1,7 @@
 //! The verbs and what each of them takes.
 
 use super::{Endpoint, Selector, manual};
-use crate::lab::{NodeName, Role};
+use crate::lab::{BootMode, NodeName, Role};
 use clap::{Subcommand, ValueEnum, builder::PossibleValue};
 use std::path::PathBuf;
 
@@ -14,7 +14,11 @@ pub enum Verb {
     /// when everything is as it must be. Ends with a proof: rows go in through one coordinator and are counted
     /// through another.
     #[command(after_help = manual::UP)]
-    Up,
+    Up {
+        /// How new guests come to their first login [default: `boot` in lab.yaml, else auto]
+        #[arg(long, value_name = "HOW")]
+        boot: Option<BootMode>,
+    },
 
     /// Remove the lab and look for leftovers
     ///
@@ -265,6 +269,20 @@ pub enum ImageVerb {
     },
     /// Remove cached images that no lab uses
     Prune,
+}
+
+impl ValueEnum for BootMode {
+    fn value_variants<'a>() -> &'a [BootMode] {
+        &[BootMode::Auto, BootMode::Warm, BootMode::Cold]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            BootMode::Auto => PossibleValue::new("auto").help("from a template where guests would share one"),
+            BootMode::Warm => PossibleValue::new("warm").help("from a template, even for a single guest"),
+            BootMode::Cold => PossibleValue::new("cold").help("by booting"),
+        })
+    }
 }
 
 impl ValueEnum for Role {

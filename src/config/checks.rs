@@ -16,7 +16,7 @@ use super::{
     problem::Problem,
     shape::{LabFile, NetworkFile, NfsFile},
 };
-use crate::lab::{Acceleration, EngineKind, Fit, HostKind, Lab, Network, Nfs, NodeName, Size, Subnet};
+use crate::lab::{Acceleration, BootMode, EngineKind, Fit, HostKind, Lab, Network, Nfs, NodeName, Size, Subnet};
 use checker::Checker;
 use std::{net::Ipv4Addr, path::PathBuf};
 
@@ -33,6 +33,7 @@ pub(super) fn lab(file: &LabFile, directory: PathBuf, problems: &mut Vec<Problem
     let host = check.value(&file.host, defaults::HOST, scalars::choice::<HostKind>);
     let acceleration = check.value(&file.acceleration, defaults::ACCELERATION, scalars::choice::<Acceleration>);
     let fit = check.value(&file.fit, defaults::FIT, scalars::choice::<Fit>);
+    let boot = check.value(&file.boot, defaults::BOOT, scalars::choice::<BootMode>);
     let images = check.choices(&file.image, defaults::IMAGES, scalars::image);
     let engines = check.choices(&file.engine, defaults::ENGINES, scalars::choice::<EngineKind>);
     let network = network(&mut check, &file.network.section());
@@ -53,6 +54,7 @@ pub(super) fn lab(file: &LabFile, directory: PathBuf, problems: &mut Vec<Problem
         host: host?,
         acceleration: acceleration?,
         fit: fit?,
+        boot: boot?,
         network: network?,
         images,
         engines,

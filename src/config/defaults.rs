@@ -14,6 +14,7 @@ pub(in crate::config) type Pairs = &'static [(&'static str, &'static str)];
 pub(super) const HOST: &str = "private";
 pub(super) const ACCELERATION: &str = "auto";
 pub(super) const FIT: &str = "shrink";
+pub(super) const BOOT: &str = "auto";
 pub(super) const SUBNET: &str = "192.168.122.0/24";
 pub(super) const DOMAIN: &str = "sky-mobi.com";
 pub(super) const IMAGES: &[&str] = &["centos-5.9", "debian-12"];

@@ -6,7 +6,7 @@ use super::{
     defaults, schema,
     typed::{Entries, Field, OneOrMany, Placed},
 };
-use crate::lab::{Acceleration, Fit, HostKind, Role, Selinux};
+use crate::lab::{Acceleration, BootMode, Fit, HostKind, Role, Selinux};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -31,6 +31,9 @@ pub(super) struct LabFile {
     /// What happens when the host has less memory than the lab asks for.
     #[schemars(with = "Fit", extend("default" = defaults::FIT))]
     pub fit: Field<String>,
+    /// How new guests come to their first login.
+    #[schemars(with = "BootMode", extend("default" = defaults::BOOT))]
+    pub boot: Field<String>,
     /// The lab's network.
     pub network: Field<NetworkFile>,
     /// Image or images, tried in order: names of folders in images/.

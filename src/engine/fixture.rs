@@ -1,8 +1,8 @@
 //! The document's lab as a value, for the tests of pure code.
 
 use crate::lab::{
-    Acceleration, Cluster, Component, EngineKind, Fit, Guest, HostKind, Lab, Limit, Mac, Network, Nfs, Node, Role,
-    Selinux, Size,
+    Acceleration, BootMode, Cluster, Component, EngineKind, Fit, Guest, HostKind, Lab, Limit, Mac, Network, Nfs, Node,
+    Role, Selinux, Size,
 };
 use std::collections::BTreeMap;
 
@@ -157,6 +157,7 @@ pub(crate) fn document() -> Lab {
         name: "pgxc".parse().expect("a name"),
         host: HostKind::Private,
         acceleration: Acceleration::Auto,
+        boot: BootMode::Auto,
         fit: Fit::Shrink,
         network: Network {
             subnet: "192.168.122.0/24".parse().expect("a subnet"),

@@ -9,6 +9,7 @@ mod lock;
 mod network_namespace;
 mod paths;
 mod private;
+mod qemu;
 mod services;
 
 pub use exports::Exports;
@@ -18,4 +19,5 @@ pub use leftovers::{Directory, Leftover, look as look_for_leftovers};
 pub use lock::Lock;
 pub use paths::{Home, LabDir};
 pub use private::{Private, end_holder, last_lines, run};
+pub use qemu::version as qemu_version;
 pub use services::{Service, Services};

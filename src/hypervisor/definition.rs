@@ -3,7 +3,7 @@
 use crate::lab::{Mac, Subnet};
 use askama::Template;
 use sha2::{Digest, Sha256};
-use std::net::Ipv4Addr;
+use std::{fmt, net::Ipv4Addr};
 
 /// A domain as we define it.
 #[derive(Clone, Debug, Template)]
@@ -33,10 +33,8 @@ pub struct DomainDefinition {
     pub cpu_mode: &'static str,
     /// Disks in the order of their targets.
     pub disks: Vec<Disk>,
-    /// MAC address of its one card.
-    pub mac: Mac,
-    /// libvirt network of the card.
-    pub network: String,
+    /// Its network card; a template has none, and its clones get theirs while they run.
+    pub card: Option<Card>,
     /// Subnet and gateway of that network: on another one the guest must be started again.
     pub network_frame: String,
     /// File that gets the serial console.
@@ -57,6 +55,49 @@ pub struct Boot {
     pub cmdline: String,
 }
 
+/// The root ports of a machine, a device in each. All of them are always there, and a device is always in the same one:
+/// memory can be read back only by a machine with the same places, and a card can be plugged in later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slot {
+    /// The root disk.
+    Root = 1,
+    /// The seed.
+    Seed,
+    /// The engine's disk.
+    Engine,
+    /// The source of random numbers.
+    Random,
+    /// The network card.
+    Card,
+}
+
+impl Slot {
+    /// All of them.
+    pub const ALL: [Slot; 5] = [Slot::Root, Slot::Seed, Slot::Engine, Slot::Random, Slot::Card];
+
+    /// Number of its bus.
+    pub fn number(self) -> u8 {
+        self as u8
+    }
+}
+
+/// As a bus in an address, e.g. `0x05`.
+impl fmt::Display for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#04x}", self.number())
+    }
+}
+
+/// A network card.
+#[derive(Clone, Debug, Template)]
+#[template(path = "card.xml")]
+pub struct Card {
+    /// Its MAC address.
+    pub mac: Mac,
+    /// libvirt network that it is plugged into.
+    pub network: String,
+}
+
 /// One disk of a domain.
 #[derive(Clone, Debug)]
 pub struct Disk {
@@ -70,6 +111,8 @@ pub struct Disk {
     pub backing: Option<String>,
     /// Target, e.g. `vda`.
     pub target: &'static str,
+    /// Where it is plugged in.
+    pub slot: Slot,
     /// Serial number: the guest finds the disk by it.
     pub serial: &'static str,
     /// Whether guests may only read it.

@@ -281,6 +281,14 @@ impl Libvirt {
         state_of(&self.domain(name)?)
     }
 
+    /// Starts a domain that is not defined: when it ends, nothing of it is left in libvirt.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start_transient(&self, name: &str, xml: &str) -> Result<()> {
+        Domain::create_xml(&self.connection, xml, 0).map(drop).map_err(failed(format!("cannot start `{name}`")))
+    }
+
     /// Starts a domain that is not defined, with its CPUs stopped; [`Libvirt::define`] keeps it from then on.
     ///
     /// # Errors
@@ -289,6 +297,17 @@ impl Libvirt {
         Domain::create_xml(&self.connection, xml, sys::VIR_DOMAIN_START_PAUSED)
             .map(drop)
             .map_err(failed(format!("cannot start `{name}`")))
+    }
+
+    /// Plugs a device into a running or paused domain, for this run only.
+    ///
+    /// # Errors
+    /// When libvirt or the machine refuses.
+    pub fn plug(&self, name: &str, device: &str) -> Result<()> {
+        self.domain(name)?
+            .attach_device_flags(device, sys::VIR_DOMAIN_AFFECT_LIVE)
+            .map(drop)
+            .map_err(failed(format!("cannot plug a device into `{name}`")))
     }
 
     /// Stops the CPUs of a running domain; its memory stays. A paused one stays paused.

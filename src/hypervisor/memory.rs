@@ -54,6 +54,16 @@ pub fn check_version(qemu: &str) -> Result<()> {
     .hint("take `--disk-only`, or a newer qemu: Debian 12 has one in its backports"))
 }
 
+/// Stops a guest and writes its memory. Its disks are whole and at rest afterwards, and it can only be ended.
+///
+/// # Errors
+/// When the hypervisor refuses or the disk does.
+pub fn write(libvirt: &Libvirt, name: &str, file: &Path) -> Result<()> {
+    libvirt.pause(name)?;
+    begin(libvirt, name, file)?;
+    finish(libvirt, name)
+}
+
 /// Writes most of a guest's memory while it runs, and holds the rest back. The migration goes on until
 /// [`finish`] or [`cancel`]; a guest that had nothing left to write stands still already.
 ///

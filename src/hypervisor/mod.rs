@@ -4,5 +4,5 @@ mod definition;
 mod libvirt;
 pub mod memory;
 
-pub use definition::{Boot, Disk, DomainDefinition, NetworkDefinition, Reservation, uuid_of};
+pub use definition::{Boot, Card, Disk, DomainDefinition, NetworkDefinition, Reservation, Slot, uuid_of};
 pub use libvirt::{DomainState, Libvirt, SeenDomain};

@@ -200,7 +200,7 @@ pub(crate) fn recorded_digests(directory: &Path) -> Result<BTreeMap<String, Stri
 /// What is in the cache: (kind, name, bytes on disk, used by these labs and these snapshots, as `LAB@SNAPSHOT`).
 pub fn list(home: &Home) -> Vec<(String, String, u64, Vec<String>)> {
     let mut found = Vec::new();
-    for kind in ["images", "engines", "builders", "sources"] {
+    for kind in ["images", "templates", "engines", "builders", "sources"] {
         for entry in fs::read_dir(home.cache().join(kind)).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             let mut users: Vec<String> = home.labs().into_iter().filter(|lab| uses(home, lab, &name)).collect();
@@ -219,6 +219,7 @@ pub fn list(home: &Home) -> Vec<(String, String, u64, Vec<String>)> {
 pub fn prune(home: &Home) -> Result<Vec<(String, String, u64)>> {
     // Both: a build that is not whole yet is used by nobody, too.
     let _images = Lock::take(&home.cache().join("images.lock"), "the image cache", Duration::ZERO)?;
+    let _templates = super::template::lock(home)?;
     let _engines = Lock::take(&home.cache().join("engines.lock"), "the engine cache", Duration::ZERO)?;
     let mut removed = Vec::new();
     for (kind, name, bytes, users) in list(home) {

@@ -22,6 +22,19 @@ pub struct ImageDefinition {
     pub cmdline: String,
     /// CPU model under emulation, in qemu's words.
     pub cpu: String,
+    /// How a guest becomes a template; an image that does not say is always booted.
+    #[serde(default)]
+    pub template: Option<TemplateDefinition>,
+}
+
+/// How a guest of an image becomes a template: booted, without a network card, and nobody's.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct TemplateDefinition {
+    /// What the kernel's command line has besides: it keeps the guest from looking for its seed, and has it wait for a
+    /// card.
+    pub cmdline: String,
+    /// The line on its console that tells that it waits.
+    pub ready: String,
 }
 
 impl ImageDefinition {

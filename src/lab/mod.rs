@@ -6,12 +6,14 @@
 mod mac;
 mod names;
 mod nightly;
+mod shape;
 mod size;
 mod subnet;
 
 pub use mac::Mac;
 pub use names::{Identifier, NamePattern, NodeName};
 pub use nightly::{Nightly, Notify};
+pub use shape::Shape;
 pub use size::Size;
 pub use subnet::Subnet;
 
@@ -28,6 +30,10 @@ pub struct Lab {
     pub acceleration: Acceleration,
     /// What happens when the host is smaller than the lab.
     pub fit: Fit,
+    /// How new guests come to their first login. It decides how fast they are there and not what they are, so no digest
+    /// of the lab has it.
+    #[serde(skip)]
+    pub boot: BootMode,
     /// The lab's network.
     pub network: Network,
     /// Image names in order of preference; never empty.
@@ -78,6 +84,30 @@ pub enum Fit {
     Shrink,
     /// A host that is too small is an error.
     Refuse,
+}
+
+/// How new guests come to their first login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum BootMode {
+    /// From a template where one is in the cache or at least two guests would share it, else by booting.
+    Auto,
+    /// From a template, which is made even for a single guest.
+    Warm,
+    /// By booting.
+    Cold,
+}
+
+impl BootMode {
+    /// How many new guests of one shape make a template of it worth its boot; none: no number does.
+    pub fn least_clones(self) -> Option<usize> {
+        match self {
+            // One boot for the template and one clone take longer than one boot.
+            BootMode::Auto => Some(2),
+            BootMode::Warm => Some(1),
+            BootMode::Cold => None,
+        }
+    }
 }
 
 /// Which engine makes the cluster.

@@ -105,9 +105,7 @@ async fn check_machine(site: &Site, manifest: &Manifest) -> Result<()> {
             "nothing was touched; the data of the snapshot are in its exports and disks: `pgxc-lab snapshot show` tells where",
         ))
     };
-    let mut version = tokio::process::Command::new("qemu-system-x86_64");
-    version.arg("--version");
-    let text = crate::host::run(version, "ask qemu for its version", Class::Host).await?;
+    let text = crate::host::qemu_version()?;
     let qemu = text.split_whitespace().skip_while(|word| *word != "version").nth(1).unwrap_or_default();
     if qemu != manifest.versions.qemu {
         return refuse(format!(

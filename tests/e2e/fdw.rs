@@ -14,7 +14,10 @@ fn two_labs_with_the_same_addresses_live_side_by_side() {
     let second = Bench::new(&named("right"), Source::None);
     let up = first.run(&["up", "-v"]).succeeded();
     assert!(up.stderr.contains("passed over"), "it says why it does not take Postgres-XC: {}", up.stderr);
-    second.run(&["up"]).succeeded();
+    assert_eq!(up.stderr.matches("cloned from the template").count(), 2, "{}", up.stderr);
+    clones_share_nothing_that_is_a_guests_own(&first);
+    let up = second.run(&["up", "-v", "--boot", "cold"]).succeeded();
+    assert_eq!(up.stderr.matches("booted, ssh login works").count(), 2, "{}", up.stderr);
 
     first.run(&["sql", "-c", "create table here (k int); insert into here select generate_series(1, 5)"]).succeeded();
     let rows = first.run(&["sql", "--json", "-c", "select count(*) from here"]).succeeded().json();
@@ -47,6 +50,7 @@ fn two_labs_with_the_same_addresses_live_side_by_side() {
 
     first.run(&["destroy", "--yes"]).succeeded();
     assert_no_leftovers(&first.lab_directory("left"));
+    a_damaged_template_costs_time_and_nothing_else(&first);
     second.run(&["sql", "-c", "select 1"]).succeeded();
     second.run(&["destroy", "--yes"]).succeeded();
     assert_no_leftovers(&second.lab_directory("right"));
@@ -56,6 +60,58 @@ fn named(name: &str) -> String {
     LAB.lines()
         .map(|line| if line.starts_with("name:") { format!("name: {name}\n") } else { format!("{line}\n") })
         .collect()
+}
+
+/// Two guests of one memory: whatever tells one machine from another must differ, and their clocks must not.
+fn clones_share_nothing_that_is_a_guests_own(bench: &Bench) {
+    let told = |command: &str| -> Vec<String> {
+        let said = bench.run(&["exec", "--on", "all", "--", command]).succeeded().stdout;
+        let lines = said.lines().filter_map(|line| line.split_once(": ")).map(|(_, told)| told.trim().to_owned());
+        let lines: Vec<String> = lines.collect();
+        assert_eq!(lines.len(), 2, "{command}: {said}");
+        lines
+    };
+    for own in [
+        "hostname",
+        "cat /etc/machine-id",
+        "cat /proc/sys/kernel/random/boot_id",
+        "cat /etc/ssh/ssh_host_ed25519_key.pub",
+        "head -c 16 /dev/urandom | od -An -tx1",
+        "grep ^CLIENTID= /run/systemd/netif/leases/2",
+        // systemd's own idea of the boot, which it keeps in memory.
+        "journalctl -q -n 1 -o json --output-fields=_BOOT_ID,_MACHINE_ID | tr , '\\n' | grep _BOOT_ID",
+    ] {
+        let told = told(own);
+        assert_ne!(told[0], told[1], "{own}");
+        assert!(told.iter().all(|told| !told.is_empty()), "{own}: {told:?}");
+    }
+    for same in ["systemctl is-system-running", "findmnt -n -o FSTYPE /data02"] {
+        let told = told(same);
+        assert_eq!(told[0], told[1], "{same}");
+    }
+    // How far each is off, by its own account, in seconds.
+    for off in told("chronyc -c tracking | cut -d, -f5") {
+        assert!(off.parse::<f64>().expect("a number").abs() < 0.1, "a clock is {off} s off");
+    }
+}
+
+/// The memory of the template is cut short: guests boot instead, that is said, and the next run makes another template.
+fn a_damaged_template_costs_time_and_nothing_else(bench: &Bench) {
+    let templates = std::fs::read_dir(bench.home().join("cache/templates")).expect("templates");
+    for template in templates.flatten() {
+        let memory = template.path().join("memory");
+        let length = std::fs::metadata(&memory).expect("its memory").len();
+        let file = std::fs::OpenOptions::new().write(true).open(&memory).expect("root may write");
+        file.set_len(length / 2).expect("it is cut");
+    }
+    let up = bench.run(&["up", "-v"]).succeeded();
+    assert!(up.stderr.contains("it could not be cloned: the memory of template"), "{}", up.stderr);
+    assert!(up.stderr.contains("booted, ssh login works"), "{}", up.stderr);
+    bench.run(&["destroy", "--yes"]).succeeded();
+    let plan = bench.run(&["plan", "--json"]).succeeded().json();
+    let steps = plan["steps"].as_array().expect("steps");
+    let template = steps.iter().find(|step| step["step"]["id"] == "template").expect("the step");
+    assert_eq!(template["would"], "run", "a template that cannot be read counts no longer");
 }
 
 fn forwarded_port_leads_to_the_server(bench: &Bench) {
