@@ -13,7 +13,7 @@ use nix::{
         signal::{SigSet, Signal},
         wait::{WaitPidFlag, WaitStatus, waitpid},
     },
-    unistd::{Pid, setsid},
+    unistd::{Pid, close, setsid},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -80,8 +80,24 @@ pub fn hold(directory: &Path) -> Result<()> {
     if std::env::var_os(INIT_MARK).is_some() { init(&lab) } else { split(&lab) }
 }
 
+/// Gives up what the caller had open: a lab lives longer than the command that made it, and `flock FILE pgxc-lab up`
+/// would hold its lock as long as the lab is there.
+fn close_inherited() {
+    let open: Vec<i32> = fs::read_dir("/proc/self/fd")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect();
+    for descriptor in open.into_iter().filter(|descriptor| *descriptor > 2) {
+        // The directory's own is among them, and closed already.
+        let _ = close(descriptor);
+    }
+}
+
 /// Leaves the host's namespaces and starts pid 1 in the new ones.
 fn split(lab: &LabDir) -> Result<()> {
+    close_inherited();
     let flags = CloneFlags::CLONE_NEWNET
         | CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWPID

@@ -90,6 +90,26 @@ impl Bench {
         self.run_with(arguments, &[])
     }
 
+    /// Runs a command of pgxc-lab under `flock`, as people do in scripts; the lock must be free when it has ended, though
+    /// the lab goes on.
+    pub fn run_locked(&self, arguments: &[&str]) -> Ran {
+        let lock = self.path("lock");
+        let begun = Instant::now();
+        let command = self.command(arguments);
+        let mut locked = Command::new("flock");
+        locked.arg(&lock).arg(command.get_program()).args(command.get_args()).stdin(Stdio::null());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => locked.env(name, value),
+                None => locked.env_remove(name),
+            };
+        }
+        let ran = Ran::of(arguments, begun, &mut locked);
+        let free = Command::new("flock").arg("-n").arg(&lock).arg("true").status().expect("flock runs");
+        assert!(free.success(), "the lab holds the lock of the command that made it");
+        ran
+    }
+
     /// Runs a command of pgxc-lab that dies when it has written so many lines of the lab's journal.
     pub fn run_dying_after(&self, line: usize, arguments: &[&str]) -> Ran {
         self.run_with(arguments, &[("PGXC_LAB_FAULT", &format!("kill-after-journal-line:{line}"))])
@@ -99,11 +119,7 @@ impl Bench {
         let begun = Instant::now();
         let mut command = self.command(arguments);
         command.envs(environment.iter().copied());
-        let Output { status, stdout, stderr } = command.output().expect("the program runs");
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        let ran = Ran { code: status.code(), stdout: text(stdout), stderr: text(stderr), took: begun.elapsed() };
-        eprintln!("e2e: pgxc-lab {} -> {:?} in {:.1} s", arguments.join(" "), ran.code, ran.took.as_secs_f64());
-        ran
+        Ran::of(arguments, begun, &mut command)
     }
 
     /// Starts a command of pgxc-lab with its output in a file.
@@ -158,6 +174,14 @@ pub struct Ran {
 }
 
 impl Ran {
+    fn of(arguments: &[&str], begun: Instant, command: &mut Command) -> Ran {
+        let Output { status, stdout, stderr } = command.output().expect("the program runs");
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        let ran = Ran { code: status.code(), stdout: text(stdout), stderr: text(stderr), took: begun.elapsed() };
+        eprintln!("e2e: pgxc-lab {} -> {:?} in {:.1} s", arguments.join(" "), ran.code, ran.took.as_secs_f64());
+        ran
+    }
+
     /// Must have succeeded.
     #[track_caller]
     pub fn succeeded(self) -> Ran {

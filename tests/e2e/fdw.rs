@@ -12,7 +12,7 @@ const LAB: &str = include_str!("../labs/two.yaml");
 fn two_labs_with_the_same_addresses_live_side_by_side() {
     let first = Bench::new(&named("left"), Source::None);
     let second = Bench::new(&named("right"), Source::None);
-    let up = first.run(&["up", "-v"]).succeeded();
+    let up = first.run_locked(&["up", "-v"]).succeeded();
     assert!(up.stderr.contains("passed over"), "it says why it does not take Postgres-XC: {}", up.stderr);
     assert_eq!(up.stderr.matches("cloned from the template").count(), 2, "{}", up.stderr);
     clones_share_nothing_that_is_a_guests_own(&first);
