@@ -210,6 +210,10 @@ pub fn up(lab: &Lab, engine: &dyn Engine) -> Plan {
             needs: Vec::new(),
         })
         .collect();
+    if cluster.is_empty() {
+        // Plain VMs: there is nothing to be registered or proved.
+        return Plan { chains };
+    }
     cluster.push(host_step("proof", "prove the cluster", Action::Proof));
     let last: Vec<String> = chains
         .iter()

@@ -230,3 +230,22 @@ fn the_proof_comes_after_everything() {
         assert_eq!(all.difference(&seen).collect::<Vec<_>>(), Vec::<&&str>::new(), "{what}");
     });
 }
+
+/// `roles: []` on every node: guests boot and are tuned, and there is nothing to prove. Left out, it is an oversight.
+#[test]
+fn a_lab_of_plain_machines_has_no_cluster() {
+    let text = |roles: &str| {
+        format!(
+            "name: plain\nnodes:\n  - {{name: a, address: 192.168.122.2{roles}}}\n  - {{name: b, address: 192.168.122.3, roles: []}}\n"
+        )
+    };
+    let Ok(lab) = config::parse(&text(", roles: []"), Path::new("lab.yaml")) else { panic!("it is a good lab") };
+    for kind in ENGINES {
+        let plan = plan::up(&lab, engine::of(kind).as_ref());
+        let nodes: Vec<&str> = plan.steps().filter(|step| step.node.is_some()).map(|step| step.id.as_str()).collect();
+        assert_eq!(nodes, ["a/boot", "a/tune", "b/boot", "b/tune"]);
+        assert!(plan.steps().all(|step| step.id != "proof"), "nothing to prove");
+    }
+    let Err(problems) = config::parse(&text(""), Path::new("lab.yaml")) else { panic!("roles were forgotten") };
+    assert!(problems.to_string().contains("no node has the role `gtm`"), "{problems}");
+}

@@ -58,12 +58,10 @@ pub async fn run(
 /// The coordinator of a node, else its datanode; without a node the first coordinator.
 fn server<'lab>(lab: &'lab Standing, on: Option<&NodeName>) -> Result<Placed<'lab>> {
     let Some(name) = on else {
-        return lab
-            .lab
-            .placed(Role::Coordinator)
-            .into_iter()
-            .next()
-            .ok_or_else(|| Error::new(Class::Internal, "a lab without a coordinator"));
+        return lab.lab.placed(Role::Coordinator).into_iter().next().ok_or_else(|| {
+            Error::new(Class::Usage, "this lab has no coordinator")
+                .hint("it is one of plain VMs: give its nodes `roles` in lab.yaml")
+        });
     };
     let node = lab.node(name.as_str())?;
     let servers = lab

@@ -28,6 +28,8 @@ pub(super) struct Draft {
     pub roles: BTreeMap<Role, Place>,
     /// Whether every role could be read.
     pub all_roles_known: bool,
+    /// Whether the file says in so many words that it has no role.
+    pub plain: bool,
 }
 
 /// Checks all nodes.
@@ -125,6 +127,7 @@ fn draft(
         export,
         roles,
         all_roles_known,
+        plain: file.roles.value().is_some_and(Vec::is_empty),
     }
 }
 

@@ -32,7 +32,7 @@ impl Placement<'_> {
         self.nodes.iter().filter_map(|node| Some((node, *node.roles.get(&role)?))).collect()
     }
 
-    /// One GTM, at most one standby and elsewhere, at least one datanode and coordinator.
+    /// One GTM, at most one standby and elsewhere, at least one datanode and coordinator; or no cluster at all.
     fn counts(&self, check: &mut Checker, at: Place) {
         for role in [Role::Gtm, Role::GtmStandby] {
             let all = self.with(role);
@@ -50,6 +50,10 @@ impl Placement<'_> {
                     format!("`gtm_standby` is on `{}`, the node of the `gtm` that it stands in for", node.title());
                 check.report(place, message, "move it to another node, or take it out");
             }
+        }
+        // `roles: []` everywhere is meant: a lab of plain VMs, without a cluster.
+        if self.nodes.iter().all(|node| node.plain) {
+            return;
         }
         // A misspelt role is not reported a second time as a missing one.
         if self.nodes.is_empty() || !self.nodes.iter().all(|node| node.all_roles_known) {
