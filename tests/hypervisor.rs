@@ -24,7 +24,7 @@ use tempfile::TempDir;
 const NODE: &str = "<cpu><mhz>2000</mhz><model>x86_64</model><active>2</active><nodes>1</nodes><sockets>1</sockets>\
 <cores>2</cores><threads>1</threads></cpu><memory>8388608</memory>";
 
-struct Host {
+pub(crate) struct Host {
     // In this order: the connection goes before the file of its machine.
     libvirt: Libvirt,
     _directory: TempDir,
@@ -39,7 +39,7 @@ impl std::ops::Deref for Host {
 }
 
 /// A libvirt with nothing in it but these domains.
-fn host(domains: &str) -> Host {
+pub(crate) fn host(domains: &str) -> Host {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let node = directory.path().join("node.xml");
     fs::write(&node, format!("<node>{NODE}{domains}</node>")).expect("it writes");
@@ -57,7 +57,7 @@ fn network(hosts: Vec<Reservation>) -> NetworkDefinition {
     NetworkDefinition::new("lab", subnet, Ipv4Addr::new(192, 168, 122, 1), "sky-mobi.com", hosts)
 }
 
-fn domain(lab: &str, name: &str) -> DomainDefinition {
+pub(crate) fn domain(lab: &str, name: &str) -> DomainDefinition {
     DomainDefinition {
         kind: "test",
         name: name.into(),

@@ -1,6 +1,7 @@
 //! All tests above the units, in one binary.
 
 mod config;
+mod cost;
 mod download;
 mod e2e;
 mod executor;

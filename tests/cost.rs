@@ -1,0 +1,94 @@
+//! What a node costs before any guest runs: in a plan, and in our use of libvirt, on its own test driver. Numbers, no
+//! judgement: `scripts/bench` runs this and reads lines of the form `cost WHAT NODES NUMBER UNIT`.
+
+use crate::hypervisor::{domain, host};
+use pgxc_lab::{config, engine, hypervisor::DomainDefinition, lab::EngineKind, plan};
+use std::{collections::BTreeMap, fmt::Write, path::Path, time::Instant};
+
+/// Sizes of labs; what each node costs should not grow with them.
+const SIZES: [usize; 4] = [2, 10, 50, 500];
+/// Small labs are over before the clock has moved much: the median of many is taken.
+const ROUNDS: usize = 9;
+
+fn median(mut numbers: Vec<f64>) -> f64 {
+    numbers.sort_by(f64::total_cmp);
+    numbers[numbers.len() / 2]
+}
+
+#[test]
+#[ignore = "a benchmark: scripts/bench runs it"]
+fn domains_are_defined_started_and_listed() {
+    let mut costs: BTreeMap<(&str, usize), Vec<f64>> = BTreeMap::new();
+    // Sizes in turn, so that a busy moment of the machine falls on all of them.
+    for size in SIZES.repeat(ROUNDS) {
+        let libvirt = host("");
+        let names: Vec<String> = (1..=size).map(|number| format!("db{number}")).collect();
+        let begun = Instant::now();
+        for name in &names {
+            // The driver's machine has 8 GiB for all of them.
+            let definition = DomainDefinition { memory_kib: 4096, ..domain("lab", name) };
+            let (xml, _) = definition.sealed().expect("it renders");
+            libvirt.define(name, &xml).unwrap_or_else(|error| panic!("{error}"));
+            libvirt.start(name).unwrap_or_else(|error| panic!("{error}"));
+        }
+        costs.entry(("define-and-start", size)).or_default().push(begun.elapsed().as_secs_f64());
+        let begun = Instant::now();
+        assert_eq!(libvirt.domains("lab").unwrap_or_else(|error| panic!("{error}")).len(), size);
+        costs.entry(("list", size)).or_default().push(begun.elapsed().as_secs_f64());
+    }
+    // The test's own name stands at the beginning of the line.
+    println!();
+    for ((what, size), seconds) in costs {
+        println!("cost {what} {size} {:.1} us", median(seconds) * 1e6 / size as f64);
+    }
+}
+
+/// Datanodes whose names two digits keep in order.
+const DATANODES: usize = 99;
+
+/// A cluster on that many nodes, with datanodes on as many of them as there may be.
+fn cluster(nodes: usize) -> String {
+    let mut text = format!(
+        "name: large\nnetwork: {{subnet: 10.0.0.0/8}}\n\
+         cluster:\n  datanode: {{name: 'datanode_{{nn}}'}}\n  coordinator:\n    \
+         parameters: {{max_coordinators: {nodes}, max_datanodes: {nodes}}}\nnodes:\n"
+    );
+    for number in 0..nodes {
+        let roles = match number {
+            0 => "gtm",
+            1..=DATANODES => "gtm_proxy, coordinator, datanode",
+            _ => "gtm_proxy, coordinator",
+        };
+        let (high, low) = (number / 250, number % 250 + 2);
+        writeln!(
+            text,
+            "  - {{name: db{number}, address: 10.0.{high}.{low}, export: /data03/db{number}, roles: [{roles}]}}"
+        )
+        .expect("a string takes everything");
+    }
+    text
+}
+
+/// All of `pgxc-lab plan` that does not look at the host, which has to be large enough for the lab: lab.yaml is read and
+/// checked, the plan is made, and told as data.
+#[test]
+#[ignore = "a benchmark: scripts/bench runs it"]
+fn a_lab_is_read_checked_and_planned() {
+    println!();
+    for nodes in [8, 100, 1000] {
+        let text = cluster(nodes);
+        let mut seconds = Vec::new();
+        for _ in 0..ROUNDS {
+            let begun = Instant::now();
+            let lab = match config::parse(&text, Path::new("lab.yaml")) {
+                Ok(lab) => lab,
+                Err(problems) => panic!("{problems}"),
+            };
+            let plan = plan::up(&lab, engine::of(EngineKind::PostgresXc).as_ref());
+            let told = serde_json::to_string(&plan).expect("it is data");
+            seconds.push(begun.elapsed().as_secs_f64());
+            assert!(told.contains(&format!("db{}/serve", nodes - 1)), "the last node is in the plan");
+        }
+        println!("cost plan {nodes} {:.4} s", median(seconds));
+    }
+}
