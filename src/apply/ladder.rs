@@ -9,6 +9,7 @@ use crate::{
     lab::Node,
 };
 use std::time::{Duration, Instant};
+use tokio::net::TcpStream;
 
 /// A rung.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,12 +53,15 @@ impl Site {
     /// # Errors
     /// The rung whose deadline passed, or the end of the domain, with the console's last lines.
     pub(super) async fn climb(&self, node: &Node, step: &str) -> Result<()> {
+        // What finds the port open is what logs in: for each connection sshd starts another process, which an emulated
+        // guest feels.
+        let mut socket = None;
         for rung in Rung::ALL {
             self.progress(step, format!("waits for: {}", rung.name()));
             let deadline = Instant::now() + self.patience(rung.deadline());
             let mut last = String::new();
             loop {
-                match self.reached(node, rung).await {
+                match self.reached(node, rung, &mut socket).await {
                     Ok(true) => break,
                     Ok(false) => {}
                     Err(error) => last = error.to_string(),
@@ -94,13 +98,18 @@ impl Site {
         Ok(())
     }
 
-    async fn reached(&self, node: &Node, rung: Rung) -> Result<bool> {
+    async fn reached(&self, node: &Node, rung: Rung, socket: &mut Option<TcpStream>) -> Result<bool> {
         match rung {
             Rung::Running => Ok(self.domain(node).await?.is_some_and(|domain| domain.state == DomainState::Running)),
             Rung::Address => Ok(self.has_lease(node)),
-            // Only the port: a full handshake costs an emulated guest a second of CPU.
-            Rung::Port => Ok(self.host()?.connect((node.address, 22).into(), TRY).await.is_ok()),
-            Rung::Login => self.shell(node).await.map(|_| true),
+            Rung::Port => {
+                *socket = self.host()?.connect((node.address, 22).into(), TRY).await.ok();
+                Ok(socket.is_some())
+            }
+            Rung::Login => match socket.take() {
+                Some(socket) => self.shell_over(node, async { Ok(socket) }).await.map(|_| true),
+                None => self.shell(node).await.map(|_| true),
+            },
         }
     }
 

@@ -20,6 +20,7 @@ use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
+use tokio::net::TcpStream;
 
 /// How long one try of a connection to a guest may take, before the accelerator's patience.
 pub const TRY: Duration = Duration::from_secs(5);
@@ -203,16 +204,22 @@ impl Site {
         if let Some(shell) = self.shells.lock().unwrap_or_else(PoisonError::into_inner).get(name) {
             return Ok(shell.clone());
         }
-        let patience = self.patience(TRY);
-        let login = async {
-            let socket = self.host()?.connect((node.address, 22).into(), patience).await;
-            Ssh::login(
-                name,
-                socket.or_error(Class::Guest, || format!("port 22 of `{name}` does not answer"))?,
-                &self.keys,
-            )
-            .await
+        let connect = async {
+            let socket = self.host()?.connect((node.address, 22).into(), self.patience(TRY)).await;
+            socket.or_error(Class::Guest, || format!("port 22 of `{name}` does not answer"))
         };
+        self.shell_over(node, connect).await
+    }
+
+    /// A new shell on a node over this connection, kept from now on.
+    pub(super) async fn shell_over(
+        &self,
+        node: &Node,
+        connection: impl Future<Output = Result<TcpStream>>,
+    ) -> Result<Arc<Ssh>> {
+        let name = node.name.as_str();
+        let patience = self.patience(TRY);
+        let login = async { Ssh::login(name, connection.await?, &self.keys).await };
         let shell = tokio::time::timeout(patience, login).await.unwrap_or_else(|_| {
             Err(Error::new(Class::Guest, format!("no login on `{name}` within {} s", patience.as_secs())))
         })?;

@@ -75,8 +75,11 @@ impl Unit<'_> {
         let mounts =
             std::iter::once(lab.nfs.mount.as_str()).chain(self.mounts.iter().copied()).collect::<Vec<_>>().join(" ");
         text.push_str(&format!("RequiresMountsFor={mounts}\n"));
-        // chronyd steps the clock at boot; GTM hands out timestamps.
-        text.push_str("Wants=network-online.target\nAfter=network-online.target remote-fs.target chrony.service\n");
+        // chronyd steps the clock at boot, and GTM hands out timestamps. A clone of a template sets its kernel parameters
+        // later than a guest that boots.
+        text.push_str(
+            "Wants=network-online.target\nAfter=network-online.target remote-fs.target chrony.service systemd-sysctl.service\n",
+        );
         for unit in &self.after {
             text.push_str(&format!("Wants={unit}\nAfter={unit}\n"));
         }

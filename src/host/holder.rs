@@ -80,8 +80,7 @@ pub fn hold(directory: &Path) -> Result<()> {
     if std::env::var_os(INIT_MARK).is_some() { init(&lab) } else { split(&lab) }
 }
 
-/// Gives up what the caller had open: a lab lives longer than the command that made it, and `flock FILE pgxc-lab up`
-/// would hold its lock as long as the lab is there.
+/// Gives up what the caller of this program had open, as scripts in the lab do: see `CLOSE_INHERITED` in `private.rs`.
 fn close_inherited() {
     let open: Vec<i32> = fs::read_dir("/proc/self/fd")
         .into_iter()

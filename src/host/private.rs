@@ -19,6 +19,11 @@ const HOLDER_READY: Duration = Duration::from_secs(20);
 /// How long the kernel may take to end everything in the pid namespace.
 const HOLDER_GONE: Duration = Duration::from_secs(20);
 
+/// A script may start daemons, and they live as long as the lab: they must not hold what the caller of this program has
+/// open, such as the lock of `flock FILE pgxc-lab up`.
+const CLOSE_INHERITED: &str =
+    "for fd in /proc/self/fd/*; do [ \"${fd##*/}\" -le 2 ] || eval \"exec ${fd##*/}>&-\"; done\n";
+
 /// A running private host.
 #[derive(Clone, Debug)]
 pub struct Private {
@@ -100,7 +105,7 @@ impl Private {
     /// When it ends with a failure: what it was for, its last lines.
     pub async fn script(&self, what: &str, class: Class, script: &str) -> Result<String> {
         let mut command = self.command("bash");
-        command.args(["-ceu", "-o", "pipefail", script]);
+        command.args(["-ceu", "-o", "pipefail", &format!("{CLOSE_INHERITED}{script}")]);
         run(command, what, class).await
     }
 
