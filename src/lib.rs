@@ -12,6 +12,7 @@ pub mod engine;
 pub mod error;
 pub mod event;
 pub mod executor;
+pub mod export;
 pub mod fault;
 pub mod fit;
 pub mod gtm;

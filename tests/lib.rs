@@ -5,6 +5,7 @@ mod cost;
 mod download;
 mod e2e;
 mod executor;
+mod export;
 mod help;
 mod hypervisor;
 mod nightly;

@@ -77,7 +77,18 @@ EXAMPLES
 pub(super) const FORWARD: &str = "\
 EXAMPLES
   pgxc-lab forward db3:5432       then: psql -h 127.0.0.1 -p 5432
-  pgxc-lab forward db3:5432 15432 at another port of this machine";
+  pgxc-lab forward db3:5432 15432 at another port of this machine
+  pgxc-lab forward --stdio db3:22 what ssh's ProxyCommand wants";
+
+pub(super) const EXPORT: &str = "\
+EXAMPLES
+  pgxc-lab export ssh-config --out lab.ssh
+                                  then: scp -F lab.ssh dump.sql db3:/tmp/
+  pgxc-lab export inventory --out hosts.yaml
+                                  then: ansible -i hosts.yaml all -m ping
+  pgxc-lab export pgpass --out ~/.pgpass-lab
+                                  then: PGPASSFILE=~/.pgpass-lab psql …
+  pgxc-lab export diagram > lab.svg";
 
 pub(super) const SNAPSHOT: &str = "\
 EXAMPLES

@@ -109,6 +109,24 @@ pub enum Verb {
         endpoint: Endpoint,
         /// The port on 127.0.0.1; 0: any free one [default: the node's port]
         local: Option<u16>,
+        /// Connect standard input and output instead of a port, once
+        #[arg(long, conflicts_with = "local")]
+        stdio: bool,
+    },
+
+    /// Write the lab in the words of another tool
+    ///
+    /// Describes the lab as it was brought up; before the first `up`, as lab.yaml says. Nothing is asked of the lab.
+    #[command(after_help = manual::EXPORT)]
+    Export {
+        /// What to write
+        #[arg(value_name = "WHAT")]
+        what: Export,
+        /// The file [default: standard output]
+        ///
+        /// Replaced when an earlier export wrote it; any other file stays as it is.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
     },
 
     /// Make and look after snapshots of the whole running lab
@@ -254,6 +272,21 @@ pub enum NightlyVerb {
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
+}
+
+/// What can be exported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Export {
+    /// For Ansible: hosts, groups by role, and how to reach them
+    Inventory,
+    /// For ssh and scp from outside of the lab
+    SshConfig,
+    /// Lines of /etc/hosts
+    Hosts,
+    /// The superuser's password for libpq, mode 0600
+    Pgpass,
+    /// A picture (SVG) of nodes, roles, ports, and who talks to whom
+    Diagram,
 }
 
 /// What to do with images.

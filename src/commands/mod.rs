@@ -3,6 +3,7 @@
 mod destroy;
 mod doctor;
 mod exec;
+mod export;
 mod forward;
 mod image;
 mod logs;
@@ -43,7 +44,9 @@ pub async fn run(arguments: &Arguments) -> Result<u8> {
             sql::run(arguments, on.as_ref(), command.as_deref(), script.as_deref()).await
         }
         Verb::Logs { node, follow, component } => logs::run(arguments, node, *follow, *component).await,
-        Verb::Forward { endpoint, local } => forward::run(arguments, endpoint, *local).await,
+        Verb::Forward { endpoint, stdio: true, .. } => forward::stdio(arguments, endpoint).await,
+        Verb::Forward { endpoint, local, .. } => forward::run(arguments, endpoint, *local).await,
+        Verb::Export { what, out } => export::run(arguments, *what, out.as_deref()),
         Verb::Snapshot(verb) => snapshot::run(arguments, verb).await,
         Verb::Restore { name } => restore::run(arguments, name).await,
         Verb::Rebuild { cold, why } => rebuild::run(arguments, *cold, *why).await,

@@ -6,6 +6,7 @@ mod report;
 mod tune;
 
 pub use debian::Debian;
+pub(crate) use debian::name_lines;
 pub use file::{Content, GuestFile};
 pub use report::{Finding, Verdict, parse_report};
 

@@ -4,6 +4,7 @@ use super::bench::{Bench, Source, assert_no_leftovers};
 use std::{
     io::{BufRead, BufReader},
     net::TcpStream,
+    process::Command,
 };
 
 const LAB: &str = include_str!("../labs/two.yaml");
@@ -47,6 +48,7 @@ fn two_labs_with_the_same_addresses_live_side_by_side() {
     first.run(&["doctor"]).succeeded();
 
     forwarded_port_leads_to_the_server(&first);
+    openssh_gets_in_from_outside(&first);
 
     first.run(&["destroy", "--yes"]).succeeded();
     assert_no_leftovers(&first.lab_directory("left"));
@@ -112,6 +114,20 @@ fn a_damaged_template_costs_time_and_nothing_else(bench: &Bench) {
     let steps = plan["steps"].as_array().expect("steps");
     let template = steps.iter().find(|step| step["step"]["id"] == "template").expect("the step");
     assert_eq!(template["would"], "run", "a template that cannot be read counts no longer");
+}
+
+/// Two logins: a file goes in by scp, and comes back by ssh.
+fn openssh_gets_in_from_outside(bench: &Bench) {
+    let config = bench.path("lab.ssh");
+    bench.run(&["export", "ssh-config", "--out", config.to_str().expect("UTF-8")]).succeeded();
+    let copied = Command::new("scp").arg("-qF").arg(&config).arg(bench.lab_file()).arg("db2:/tmp/copied").output();
+    let copied = copied.expect("scp runs");
+    assert!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
+    let ssh = ["db2.sky-mobi.com", "hostname; cat /tmp/copied; exit 3"];
+    let back = Command::new("ssh").arg("-F").arg(&config).args(ssh).output().expect("ssh runs");
+    let file = std::fs::read_to_string(bench.lab_file()).expect("lab.yaml");
+    assert_eq!(String::from_utf8_lossy(&back.stdout), format!("db2\n{file}"));
+    assert_eq!(back.status.code(), Some(3), "the command's own exit code");
 }
 
 fn forwarded_port_leads_to_the_server(bench: &Bench) {
