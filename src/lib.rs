@@ -11,6 +11,7 @@ pub mod digest;
 pub mod engine;
 pub mod error;
 pub mod event;
+pub mod evidence;
 pub mod executor;
 pub mod export;
 pub mod fault;

@@ -80,6 +80,12 @@ EXAMPLES
   pgxc-lab forward db3:5432 15432 at another port of this machine
   pgxc-lab forward --stdio db3:22 what ssh's ProxyCommand wants";
 
+pub(super) const COLLECT: &str = "\
+EXAMPLES
+  pgxc-lab collect                everything, whatever state the lab is in
+  pgxc-lab collect --since 2h --out /tmp/lab.tar.zst
+                                  then: tar --zstd -tf /tmp/lab.tar.zst";
+
 pub(super) const EXPORT: &str = "\
 EXAMPLES
   pgxc-lab export ssh-config --out lab.ssh

@@ -129,6 +129,20 @@ pub enum Verb {
         out: Option<PathBuf>,
     },
 
+    /// Gather logs, journals and status of a lab in one file
+    ///
+    /// Works on a lab that is up, half up or broken, from whatever can be reached; the disks of guests that do not
+    /// answer are read. There are no passwords in it; `MISSING` in it lists what could not be had. Prints its path.
+    #[command(after_help = manual::COLLECT)]
+    Collect {
+        /// Only logs written to since then: a date, a time, or a span such as 2h
+        #[arg(long, value_name = "WHEN")]
+        since: Option<String>,
+        /// The file [default: pgxc-lab-LAB-TIME.tar.zst in this directory]
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+
     /// Make and look after snapshots of the whole running lab
     #[command(subcommand, after_help = manual::SNAPSHOT)]
     Snapshot(SnapshotVerb),

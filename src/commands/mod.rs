@@ -1,5 +1,6 @@
 //! One verb per file.
 
+mod collect;
 mod destroy;
 mod doctor;
 mod exec;
@@ -46,6 +47,7 @@ pub async fn run(arguments: &Arguments) -> Result<u8> {
         Verb::Logs { node, follow, component } => logs::run(arguments, node, *follow, *component).await,
         Verb::Forward { endpoint, stdio: true, .. } => forward::stdio(arguments, endpoint).await,
         Verb::Forward { endpoint, local, .. } => forward::run(arguments, endpoint, *local).await,
+        Verb::Collect { since, out } => collect::run(arguments, since.as_deref(), out.as_deref()).await,
         Verb::Export { what, out } => export::run(arguments, *what, out.as_deref()),
         Verb::Snapshot(verb) => snapshot::run(arguments, verb).await,
         Verb::Restore { name } => restore::run(arguments, name).await,

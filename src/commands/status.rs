@@ -18,8 +18,9 @@ const EVERY: Duration = Duration::from_secs(2);
 /// How long a component may take to answer.
 const ANSWER: Duration = Duration::from_secs(10);
 
+/// Nodes and components as they were seen.
 #[derive(Serialize)]
-struct Status {
+pub(super) struct Status {
     lab: String,
     engine: &'static str,
     accelerator: &'static str,
@@ -70,7 +71,11 @@ pub async fn run(arguments: &Arguments, watch: bool) -> Result<u8> {
     }
 }
 
-async fn look(standing: &Standing) -> Result<Status> {
+/// Looks at every domain and component.
+///
+/// # Errors
+/// When the password was never made.
+pub(super) async fn look(standing: &Standing) -> Result<Status> {
     let domains = domains(standing).await?;
     let tokens = Arc::new(Semaphore::new(standing.record.accelerator.tokens() * 2));
     let login = standing.login()?;

@@ -1,13 +1,10 @@
 //! Nightly rebuilds: what a run leaves behind, and what many runs tell together.
 //!
 //! [`run`] does one run, [`record`] is what it leaves, [`history`] keeps it, [`trend`] judges it, [`report`] shows it,
-//! [`notify`] tells of it, [`evidence`] gathers what a failure leaves, [`schedule`] has all of it happen every night.
+//! [`notify`] tells of it, [`crate::evidence`] gathers what a failure leaves, [`schedule`] has all of it happen every night.
 
 pub mod admission;
-mod bundle;
 mod columns;
-mod disks;
-pub mod evidence;
 pub mod history;
 mod link;
 pub mod notify;

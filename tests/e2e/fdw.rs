@@ -49,6 +49,7 @@ fn two_labs_with_the_same_addresses_live_side_by_side() {
 
     forwarded_port_leads_to_the_server(&first);
     openssh_gets_in_from_outside(&first);
+    collected_evidence_keeps_the_password(&first);
 
     first.run(&["destroy", "--yes"]).succeeded();
     assert_no_leftovers(&first.lab_directory("left"));
@@ -128,6 +129,36 @@ fn openssh_gets_in_from_outside(bench: &Bench) {
     let file = std::fs::read_to_string(bench.lab_file()).expect("lab.yaml");
     assert_eq!(String::from_utf8_lossy(&back.stdout), format!("db2\n{file}"));
     assert_eq!(back.status.code(), Some(3), "the command's own exit code");
+}
+
+/// The password goes into a log and the journal of a guest first.
+fn collected_evidence_keeps_the_password(bench: &Bench) {
+    let password = std::fs::read_to_string(bench.lab_directory("left").join("keys/password")).expect("it was made");
+    let password = password.trim();
+    let leak = format!("echo {password} >> /data02/pgxc_datanode/pg_log/leak.log; logger -t leak {password}");
+    bench.run(&["ssh", "db2", "--", &leak]).succeeded();
+    let file = bench.path("evidence.tar.zst");
+    let file = file.to_str().expect("UTF-8");
+    let collected = bench.run(&["collect", "--since", "1h", "--out", file]).succeeded();
+    assert_eq!(collected.stdout, format!("{file}\n"));
+    bench.run(&["collect", "--out", file]).failed_with(2);
+    let tar = |arguments: &[&str]| {
+        let output = Command::new("tar").args(arguments).output().expect("tar runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let names = tar(&["--zstd", "-tf", file]);
+    for name in ["status.json", "lab.yaml", "journal.jsonl", "logs/db1-console.log", "guests/db1/journal.txt"] {
+        assert!(names.lines().any(|known| known == name), "{name} is not in {names}");
+    }
+    let everything = tar(&["--zstd", "-xOf", file]);
+    assert!(!everything.contains(password), "the password is in it");
+    let log = tar(&["--zstd", "-xOf", file, "components/db2/pgxc_datanode/pg_log/leak.log"]);
+    assert_eq!(log, "(left out)\n");
+    let journal = tar(&["--zstd", "-xOf", file, "guests/db2/journal.txt"]);
+    assert!(journal.lines().any(|line| line.contains("leak") && line.ends_with("(left out)")), "{journal}");
+    let status = tar(&["--zstd", "-xOf", file, "status.json"]);
+    assert!(status.contains("\"healthy\": true"), "{status}");
 }
 
 fn forwarded_port_leads_to_the_server(bench: &Bench) {

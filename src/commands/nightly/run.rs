@@ -2,15 +2,15 @@
 
 use crate::{
     cli::Arguments,
-    commands::{rebuild, run::listen, ssh},
+    commands::{collect::scene, rebuild, run::listen},
     config, context,
     error::{Class, Result, ResultExt},
     event::Events,
-    host::{Home, Lock, Private},
+    evidence::{self, Haste},
+    host::{Home, Lock},
     lab::Nightly,
     nightly::{
         History, Recorder, RunRecord, admission,
-        evidence::{self, Guest, Haste, Scene},
         run::{After, GRACE, Made, Night},
     },
     ui,
@@ -69,33 +69,10 @@ fn settings(arguments: &Arguments) -> Nightly {
 
 /// Evidence of a failure, from whatever is left of the lab.
 fn gather(arguments: &Arguments, home: &Home, record: &RunRecord, file: &Path) -> Result<PathBuf> {
-    let dir = home.lab(&record.lab);
-    let lab = config::load(&arguments.file()).ok().map(|loaded| loaded.lab);
-    let standing = context::Standing::find(arguments).ok();
-    let nodes = standing.as_ref().map(|standing| &standing.lab).or(lab.as_ref()).map(|lab| lab.nodes.as_slice());
-    let guests = nodes.unwrap_or_default().iter().map(|node| Guest {
-        name: node.name.to_string(),
-        ssh: standing.as_ref().and_then(|standing| ssh::client(standing, node).ok()).map(|mut ssh| {
-            ssh.args(["-o", "ConnectTimeout=10"]).arg(node.name.as_str());
-            ssh
-        }),
-    });
-    let mut secrets = Vec::new();
-    for lab in lab.iter().chain(standing.as_ref().map(|standing| &standing.lab)) {
-        secrets.extend(lab.cluster.password.clone());
-        secrets.extend(lab.nightly.notify.webhook.clone());
-    }
+    let text = serde_json::to_string_pretty(record).or_error(Class::Internal, || "cannot write JSON".into());
     let interrupted = record.exit_code == Some(Class::Interrupted.exit_code());
-    let scene = Scene {
-        host: Private::find(&dir),
-        guests: guests.collect(),
-        lab_file: arguments.file(),
-        record: serde_json::to_string_pretty(record).or_error(Class::Internal, || "cannot write JSON".into())?,
-        secrets,
-        haste: if interrupted { Haste::Interrupted } else { Haste::None },
-        dir,
-    };
-    evidence::collect(scene, file)
+    let haste = if interrupted { Haste::Interrupted } else { Haste::None };
+    evidence::collect(scene(arguments, home, &record.lab, ("record.json", text), None, haste), file)
 }
 
 /// The last words of a run, on stderr.

@@ -1,12 +1,18 @@
-//! What a failure leaves: one tar of logs, journal and choices. Whatever cannot be had is a line of `MISSING` in it;
-//! only a tar that cannot be written at all is an error.
+//! What is left of a lab, up, half up or broken: one tar of logs, journal and choices. Whatever cannot be had is a line of
+//! `MISSING` in it; only a tar that cannot be written at all is an error.
 
-use super::{bundle::Bundle, disks};
+mod bundle;
+mod disks;
+
+pub use bundle::discard;
+
 use crate::{
     error::Result,
     host::{Exports, LabDir, Private},
     prepare::LockFile,
 };
+use bundle::Bundle;
+use jiff::Timestamp;
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -33,10 +39,12 @@ pub struct Scene {
     pub guests: Vec<Guest>,
     /// lab.yaml.
     pub lab_file: PathBuf,
-    /// The record so far.
-    pub record: String,
-    /// Texts that must not leave this host: they are blotted out of lab.yaml and what was made from it.
+    /// What whoever asks knows already: a file's name and its text, or why there is none.
+    pub known: (&'static str, Result<String>),
+    /// Texts that must not leave this host: they are blotted out wherever they stand.
     pub secrets: Vec<String>,
+    /// Logs that nobody wrote to since then are left out; guests' journals begin there.
+    pub since: Option<Timestamp>,
     /// Whether there is time to read disks of dead guests.
     pub haste: Haste,
 }
@@ -64,8 +72,13 @@ pub struct Guest {
 /// When the tar cannot be written.
 pub fn collect(mut scene: Scene, file: &Path) -> Result<PathBuf> {
     let made = fs::read_to_string(scene.dir.join("keys/password")).unwrap_or_default();
-    let mut bundle = Bundle::create(file, made.trim())?;
-    bundle.bytes("record.json", scene.record.as_bytes())?;
+    scene.secrets.push(made.trim().to_owned());
+    let mut bundle = Bundle::create(file, &scene.secrets, scene.since)?;
+    let (name, text) = &scene.known;
+    match text {
+        Ok(text) => bundle.bytes(name, text.as_bytes())?,
+        Err(error) => bundle.missing(format!("{name}: {}", error.message())),
+    }
     choices(&mut bundle, &scene)?;
     bundle.tree("logs", &scene.dir.join("logs"))?;
     bundle.tree("libvirt", &scene.dir.join("libvirt/log"))?;
@@ -79,7 +92,7 @@ fn choices(bundle: &mut Bundle, scene: &Scene) -> Result<()> {
     bundle.file("journal.jsonl", &scene.dir.journal())?;
     bundle.file("lab.lock", &LockFile::path(&scene.lab_file))?;
     match fs::read_to_string(&scene.lab_file) {
-        Ok(text) => bundle.bytes("lab.yaml", blotted(&text, &scene.secrets).as_bytes())?,
+        Ok(text) => bundle.bytes("lab.yaml", blotted(&text).as_bytes())?,
         Err(error) => bundle.missing(format!("lab.yaml: {error}")),
     }
     let record = scene.dir.record();
@@ -91,7 +104,7 @@ fn choices(bundle: &mut Bundle, scene: &Scene) -> Result<()> {
     match serde_json::from_str::<serde_json::Value>(&text) {
         Ok(mut value) => {
             if let Some(yaml) = value.get("lab_yaml").and_then(|yaml| yaml.as_str()) {
-                value["lab_yaml"] = blotted(yaml, &scene.secrets).into();
+                value["lab_yaml"] = blotted(yaml).into();
             }
             bundle.bytes("lab.json", format!("{value:#}\n").as_bytes())?;
         }
@@ -100,14 +113,9 @@ fn choices(bundle: &mut Bundle, scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// A lab.yaml without its secrets: the values that are known, and, in a file with mistakes, whatever follows the keys
-/// that hold them.
-fn blotted(text: &str, secrets: &[String]) -> String {
+/// A lab.yaml without whatever follows the keys that hold secrets: in a file with mistakes nobody knows them.
+fn blotted(text: &str) -> String {
     const LEFT_OUT: &str = "(left out)";
-    let mut text = text.to_owned();
-    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
-        text = text.replace(secret.as_str(), LEFT_OUT);
-    }
     let lines: Vec<String> = text
         .lines()
         .map(|line| {
@@ -133,7 +141,7 @@ fn components(bundle: &mut Bundle, scene: &Scene) -> Result<()> {
             }
             for log in logs_below(&export, DEPTH) {
                 let name = log.strip_prefix(&export).unwrap_or(&log).to_owned();
-                bundle.file(Path::new("components").join(&guest.name).join(name), &log)?;
+                bundle.log(Path::new("components").join(&guest.name).join(name), &log)?;
             }
         }
         return Ok(());
@@ -167,7 +175,7 @@ fn guests(bundle: &mut Bundle, scene: &mut Scene) -> Result<()> {
     let mut answers = Vec::new();
     // All at once: each that hangs would cost its whole time.
     for guest in &mut scene.guests {
-        let child = guest.ssh.take().and_then(|ssh| journal_of(&ssh).spawn().ok());
+        let child = guest.ssh.take().and_then(|ssh| journal_of(&ssh, scene.since).spawn().ok());
         answers.push((guest.name.clone(), child.map(|child| std::thread::spawn(|| child.wait_with_output()))));
     }
     let mut dead = Vec::new();
@@ -201,10 +209,11 @@ fn guests(bundle: &mut Bundle, scene: &mut Scene) -> Result<()> {
 }
 
 /// ssh is given an end: a guest without memory accepts connections and says nothing for ever.
-fn journal_of(ssh: &Command) -> Command {
+fn journal_of(ssh: &Command, since: Option<Timestamp>) -> Command {
     let mut command = Command::new("timeout");
     command.args(["--kill-after=5", GUEST]).arg(ssh.get_program()).args(ssh.get_args());
-    command.arg(format!("journalctl --no-pager --quiet -o short-precise -n {LINES}"));
+    let since = since.map(|since| format!(" --since=@{}", since.as_second())).unwrap_or_default();
+    command.arg(format!("journalctl --no-pager --quiet -o short-precise -n {LINES}{since}"));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -212,7 +221,7 @@ fn journal_of(ssh: &Command) -> Command {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{host::Home, nightly::bundle::tests::unpack};
+    use crate::{evidence::bundle::tests::unpack, host::Home};
 
     fn put(path: PathBuf, text: &str) {
         fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
@@ -223,8 +232,8 @@ mod tests {
     fn secrets_are_blotted_out() {
         let text = "name: a\ncluster: {password: very secret, version: 1}\n  webhook: https://x/y\n# password: …\nnotify:\n  command: [tell, tok-12345]\n";
         assert_eq!(
-            blotted(text, &["very secret".into(), "tok-12345".into(), String::new()]),
-            "name: a\ncluster: {password: (left out)\n  webhook: (left out)\n# password: …\nnotify:\n  command: [tell, (left out)]\n"
+            blotted(text),
+            "name: a\ncluster: {password: (left out)\n  webhook: (left out)\n# password: …\nnotify:\n  command: [tell, tok-12345]\n"
         );
     }
 
@@ -263,8 +272,9 @@ mod tests {
             host: None,
             guests: vec![Guest { name: "db1".into(), ssh: None }, Guest { name: "db2".into(), ssh: None }],
             lab_file,
-            record: "{}".into(),
+            known: ("record.json", Ok("{}".into())),
             secrets: vec!["hunter22".into()],
+            since: None,
             haste: Haste::None,
         };
         let file = collect(scene, &home.path().join("run/bundle.tar.zst")).expect("a bundle");
@@ -307,17 +317,23 @@ mod tests {
             dir: Home::new(home.path()).lab("none"),
             host: None,
             guests: vec![
-                Guest { name: "db1".into(), ssh: ssh("echo kernel: hello") },
+                Guest { name: "db1".into(), ssh: ssh("echo kernel: hello $0") },
                 Guest { name: "db2".into(), ssh: ssh("echo no route to host >&2; exit 255") },
             ],
             lab_file: home.path().join("lab.yaml"),
-            record: "{}".into(),
+            known: ("status.json", Err(crate::error::Error::new(crate::error::Class::Host, "nobody\nknows"))),
             secrets: Vec::new(),
+            since: "2013-04-03T00:00:00Z".parse().ok(),
             haste: Haste::Interrupted,
         };
         let files = unpack(&collect(scene, &home.path().join("bundle.tar.zst")).expect("a bundle"));
-        assert_eq!(files["guests/db1/journal.txt"], b"kernel: hello\n");
+        let journal = String::from_utf8_lossy(&files["guests/db1/journal.txt"]).into_owned();
+        assert!(
+            journal.starts_with("kernel: hello journalctl ") && journal.ends_with(" --since=@1364947200\n"),
+            "{journal}"
+        );
         let missing = String::from_utf8_lossy(&files["MISSING"]).into_owned();
+        assert!(missing.starts_with("status.json: nobody | knows\n"), "{missing}");
         assert!(missing.contains("guests/db2/journal.txt: it does not answer: exit status: 255; no route to host"));
     }
 }

@@ -1,6 +1,7 @@
 //! One compressed tar of bounded files, and a list of what it lacks.
 
 use crate::error::{Class, Result, ResultExt};
+use jiff::Timestamp;
 use std::{
     fs::{self, File},
     io::{Read, Seek, SeekFrom},
@@ -9,44 +10,71 @@ use std::{
 
 /// The end of a file tells what happened; a bundle must stay small enough to be sent to somebody.
 const MOST: u64 = 4 << 20;
-/// What stands in place of the made password.
+/// What stands in place of a secret.
 const BLOT: &[u8] = b"(left out)";
+/// Name of the unfinished bundle.
+const WHOLE: &str = "bundle";
 /// zstd's own default: logs become a tenth within a second.
 const LEVEL: i32 = 3;
 
 /// A bundle that is being filled. It gets its name when it is whole.
 pub(super) struct Bundle {
     file: PathBuf,
-    new: PathBuf,
+    work: Work,
     tar: tar::Builder<zstd::Encoder<'static, File>>,
-    secret: Vec<u8>,
+    secrets: Vec<Vec<u8>>,
+    since: Option<Timestamp>,
     missing: Vec<String>,
     mtime: u64,
 }
 
+/// A directory beside the bundle, on the disk that has room: the unfinished bundle and copies of disks lie in it.
+struct Work(PathBuf);
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        // What stays is removed by the next bundle of the same name.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Where a bundle is made before it has its name.
+fn work_of(file: &Path) -> PathBuf {
+    file.with_file_name(format!(".{}.part", file.file_name().unwrap_or_default().to_string_lossy()))
+}
+
+/// Removes what an unfinished bundle has left, for one that will never be finished.
+pub fn discard(file: &Path) {
+    drop(Work(work_of(file)));
+}
+
 impl Bundle {
-    /// Begins one; `secret` is blotted out wherever it stands.
-    pub fn create(file: &Path, secret: &str) -> Result<Bundle> {
-        let new = file.with_extension("new");
-        let cannot = || format!("cannot write `{}`", new.display());
-        if let Some(parent) = file.parent() {
-            fs::create_dir_all(parent).or_error(Class::Host, cannot)?;
-        }
-        let output = File::create(&new).or_error(Class::Host, cannot)?;
+    /// Begins one; `secrets` are blotted out wherever they stand, logs from before `since` are left out.
+    pub fn create(file: &Path, secrets: &[String], since: Option<Timestamp>) -> Result<Bundle> {
+        discard(file);
+        let work = Work(work_of(file));
+        let cannot = || format!("cannot write below `{}`", work.0.display());
+        fs::create_dir_all(&work.0).or_error(Class::Host, cannot)?;
+        let output = File::create(work.0.join(WHOLE)).or_error(Class::Host, cannot)?;
         let encoder = zstd::Encoder::new(output, LEVEL).or_error(Class::Host, cannot)?;
+        let mut secrets: Vec<Vec<u8>> =
+            secrets.iter().filter(|secret| !secret.is_empty()).map(|secret| secret.as_bytes().to_vec()).collect();
+        // A secret that has another one in it must be found whole.
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         Ok(Bundle {
             file: file.to_owned(),
+            work,
             tar: tar::Builder::new(encoder),
-            secret: secret.as_bytes().to_vec(),
+            secrets,
+            since,
             missing: Vec::new(),
-            mtime: u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or_default(),
-            new,
+            mtime: u64::try_from(Timestamp::now().as_second()).unwrap_or_default(),
         })
     }
 
-    /// Where files can be put for a while: beside the bundle, on the disk that has room.
+    /// Where a file can be put for a while.
     pub fn scratch(&self, name: &str) -> PathBuf {
-        self.file.with_file_name(format!("{name}.scratch"))
+        self.work.0.join(format!("{name}.scratch"))
     }
 
     /// Notes down what cannot be had.
@@ -61,14 +89,17 @@ impl Bundle {
         if bytes.len() > most {
             self.missing(format!("{}: only the last {} MiB of it are here", name.display(), MOST >> 20));
         }
-        let bytes = blot(&bytes[bytes.len().saturating_sub(most)..], &self.secret);
+        let mut bytes = bytes[bytes.len().saturating_sub(most)..].to_vec();
+        for secret in &self.secrets {
+            bytes = blot(&bytes, secret);
+        }
         let mut header = tar::Header::new_gnu();
         header.set_size(bytes.len() as u64);
         header.set_mode(0o644);
         header.set_mtime(self.mtime);
         self.tar
             .append_data(&mut header, name, bytes.as_slice())
-            .or_error(Class::Host, || format!("cannot write `{}`", self.new.display()))
+            .or_error(Class::Host, || format!("cannot write below `{}`", self.work.0.display()))
     }
 
     /// Adds the end of a file.
@@ -88,7 +119,19 @@ impl Bundle {
         }
     }
 
-    /// Adds all files below a directory. Links, sockets and devices are no evidence.
+    /// Adds the end of a log, unless nobody wrote to it lately.
+    pub fn log(&mut self, name: impl AsRef<Path>, path: &Path) -> Result<()> {
+        let written = fs::metadata(path).and_then(|data| data.modified()).ok();
+        match (self.since, written.and_then(|time| Timestamp::try_from(time).ok())) {
+            (Some(since), Some(written)) if written < since => {
+                self.missing(format!("{}: nobody wrote to it since {since}", name.as_ref().display()));
+                Ok(())
+            }
+            _ => self.file(name, path),
+        }
+    }
+
+    /// Adds all logs below a directory. Links, sockets and devices are no evidence.
     pub fn tree(&mut self, name: impl AsRef<Path>, directory: &Path) -> Result<()> {
         let entries = match fs::read_dir(directory) {
             Ok(entries) => entries,
@@ -103,7 +146,7 @@ impl Bundle {
             let inner = name.as_ref().join(path.file_name().unwrap_or_default());
             match fs::symlink_metadata(&path) {
                 Ok(data) if data.is_dir() => self.tree(inner, &path)?,
-                Ok(data) if data.is_file() => self.file(inner, &path)?,
+                Ok(data) if data.is_file() => self.log(inner, &path)?,
                 Ok(_) => {}
                 Err(error) => self.missing(format!("{}: {error}", inner.display())),
             }
@@ -122,7 +165,7 @@ impl Bundle {
             .into_inner()
             .and_then(zstd::Encoder::finish)
             .and_then(|file| file.sync_all())
-            .and_then(|()| fs::rename(&self.new, &self.file))
+            .and_then(|()| fs::rename(self.work.0.join(WHOLE), &self.file))
             .or_error(Class::Host, cannot)?;
         Ok(self.file)
     }
@@ -140,9 +183,6 @@ fn end_of(path: &Path) -> std::io::Result<(Vec<u8>, bool)> {
 }
 
 fn blot(bytes: &[u8], secret: &[u8]) -> Vec<u8> {
-    if secret.is_empty() {
-        return bytes.to_vec();
-    }
     let mut clean = Vec::with_capacity(bytes.len());
     let mut rest = bytes;
     while let Some(at) = rest.windows(secret.len()).position(|window| window == secret) {
@@ -181,9 +221,14 @@ pub(super) mod tests {
         fs::create_dir_all(logs.join("deep")).expect("a directory");
         let long = [vec![b'a'; 100], vec![b'b'; usize::try_from(MOST).expect("it fits")]].concat();
         fs::write(logs.join("deep/long.log"), long).expect("a file");
-        fs::write(logs.join("short.log"), "password is s3cret, s3cret").expect("a file");
+        fs::write(logs.join("short.log"), "password is s3cret, s3cret-2").expect("a file");
         std::os::unix::fs::symlink("/etc/shadow", logs.join("link.log")).expect("a link");
-        let mut bundle = Bundle::create(&directory.path().join("bundle.tar.zst"), "s3cret").expect("it begins");
+        let mut bundle = Bundle::create(
+            &directory.path().join("bundle.tar.zst"),
+            &["s3cret".into(), String::new(), "s3cret-2".into()],
+            None,
+        )
+        .expect("it begins");
         bundle.tree("logs", &logs).expect("logs");
         bundle.tree("none", &directory.path().join("none")).expect("nothing");
         bundle.file("gone", &directory.path().join("gone")).expect("nothing");
@@ -195,5 +240,33 @@ pub(super) mod tests {
         let missing = String::from_utf8_lossy(&files["MISSING"]).into_owned();
         let lines: Vec<&str> = missing.lines().map(|line| line.split(':').next().unwrap_or_default()).collect();
         assert_eq!(lines, ["logs/deep/long.log", "none", "gone"]);
+    }
+
+    #[test]
+    fn old_logs_are_left_out_and_said_to_be() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (old, new) = (directory.path().join("old.log"), directory.path().join("new.log"));
+        for path in [&old, &new] {
+            fs::write(path, "line\n").expect("a file");
+        }
+        let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(7200);
+        File::options().write(true).open(&old).and_then(|file| file.set_modified(long_ago)).expect("an old file");
+        let since = Timestamp::now() - std::time::Duration::from_secs(3600);
+        let mut bundle = Bundle::create(&directory.path().join("x.tar.zst"), &[], Some(since)).expect("it begins");
+        bundle.log("old.log", &old).expect("left out");
+        bundle.log("new.log", &new).expect("taken");
+        let files = unpack(&bundle.finish().expect("a bundle"));
+        assert_eq!(files.keys().collect::<Vec<_>>(), ["MISSING", "new.log"]);
+        assert!(String::from_utf8_lossy(&files["MISSING"]).starts_with("old.log: nobody wrote to it since "));
+    }
+
+    #[test]
+    fn an_unfinished_bundle_leaves_nothing() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("x.tar.zst");
+        let bundle = Bundle::create(&file, &[], None).expect("it begins");
+        fs::write(bundle.scratch("db1"), "a disk").expect("a file");
+        drop(bundle);
+        assert_eq!(fs::read_dir(directory.path()).expect("it is there").count(), 0);
     }
 }
