@@ -8,7 +8,7 @@ mod verb;
 pub use endpoint::Endpoint;
 pub use manual::{completions, man_pages};
 pub use selector::Selector;
-pub use verb::{Export, ImageVerb, NightlyVerb, SnapshotVerb, Verb};
+pub use verb::{ConfigVerb, Export, ImageVerb, NightlyVerb, SnapshotVerb, Verb};
 
 use crate::{
     lab::{BootMode, NodeName},

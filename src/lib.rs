@@ -28,6 +28,7 @@ pub mod nightly;
 pub mod plan;
 pub mod prepare;
 pub mod remote;
+pub mod settings;
 pub mod snapshot;
 pub mod source;
 pub mod sql;

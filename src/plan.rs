@@ -7,9 +7,10 @@
 use crate::{
     engine::Engine,
     lab::{Lab, Role, Shape},
+    settings::Needs,
 };
 use serde::Serialize;
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 /// One thing to be done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -44,6 +45,8 @@ pub enum Action {
     Tune,
     /// Wait until the node's components serve.
     Serve,
+    /// Have the node's servers read their files again.
+    Reload,
     /// Tell a coordinator of all other components.
     Register,
     /// Write through the first coordinator, read through the last.
@@ -134,6 +137,30 @@ fn template_shapes(lab: &Lab) -> Vec<Shape> {
 
 fn host_step(id: &str, title: &'static str, action: Action) -> Step {
     Step { id: id.into(), node: None, title, action, needs: Vec::new() }
+}
+
+/// The plan that brings changed configuration into effect: the steps of `up` that have to do with it, but one node
+/// after the other, so that the cluster loses one at a time, and restarts only where a reload is not enough.
+pub fn configure(lab: &Lab, changes: &BTreeMap<String, Needs>) -> Plan {
+    let mut nodes: Vec<_> = lab.nodes.iter().filter(|node| changes.contains_key(node.name.as_str())).collect();
+    nodes.sort_by_key(|node| node.roles.keys().next().copied());
+    let mut steps = Vec::new();
+    for node in nodes {
+        let name = node.name.as_str();
+        let mut step = |what: &str, title: &'static str, action: Action| {
+            let (id, node) = (format!("{name}/{what}"), Some(name.to_owned()));
+            steps.push(Step { id, node, title, action, needs: Vec::new() });
+        };
+        step("initialise", "write the configuration", Action::Initialise);
+        // Limits in the units hang on parameters.
+        step("tune", "tune", Action::Tune);
+        if changes[name] == Needs::Reload {
+            step("reload", "reload the configuration", Action::Reload);
+        }
+        step("serve", "wait for the components", Action::Serve);
+    }
+    steps.push(host_step("proof", "prove the cluster", Action::Proof));
+    Plan { chains: vec![Chain { heavy: Heavy::No, steps }] }
 }
 
 /// The plan that brings a lab up from nothing, or from anything half made.

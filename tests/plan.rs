@@ -5,6 +5,7 @@ use pgxc_lab::{
     engine::{self, Engine},
     lab::{EngineKind, Lab, Role},
     plan::{self, Heavy, Plan, Step},
+    settings::Needs,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -100,6 +101,20 @@ fn plans_as_text() {
             });
         }
     }
+}
+
+#[test]
+fn changed_parameters_go_node_by_node() {
+    let lab = load(Path::new("tests/labs/four.yaml"));
+    let changes = [
+        ("db-192-168-122-174", Needs::Reload),
+        ("db-192-168-122-173", Needs::Restart),
+        ("db-192-168-122-171", Needs::Restart),
+    ];
+    let plan = plan::configure(&lab, &changes.map(|(node, needs)| (node.to_owned(), needs)).into());
+    insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
+        insta::assert_snapshot!("plan-four-configure", text(&plan));
+    });
 }
 
 #[test]

@@ -270,7 +270,7 @@ impl Site {
 
 /// Shell text that ends when the guest sees a file of its export as it was written on the host: NFS servers and
 /// clients remember what they saw for a while.
-fn until_seen(file: &GuestFile) -> String {
+pub(super) fn until_seen(file: &GuestFile) -> String {
     let Content::Text(text) = &file.content else { return String::new() };
     format!(
         "n=0\nuntil [ \"$(sha256sum < '{path}')\" = '{digest}  -' ]; do n=$((n + 1)); [ $n -le 100 ] || \

@@ -5,6 +5,7 @@ mod cluster;
 mod guest;
 mod ladder;
 mod native;
+mod reload;
 mod revive;
 mod seed;
 mod site;
@@ -41,8 +42,9 @@ impl Apply for Site {
             Action::Serve => self.foresee_serve(step).await,
             Action::Register => self.foresee_register(step).await,
             Action::Proof => Ok(self.foresee_proof(step)),
-            // A restore never finds its work done: it was asked for.
-            Action::Place { .. }
+            // A reload or restore never finds its work done: it was asked for.
+            Action::Reload
+            | Action::Place { .. }
             | Action::Load { .. }
             | Action::Resume { .. }
             | Action::Settle { .. }
@@ -65,6 +67,7 @@ impl Apply for Site {
             Action::Boot => self.boot(step).await?,
             Action::Tune => self.tune(step).await?,
             Action::Serve => self.serve(step).await?,
+            Action::Reload => self.reload(step).await?,
             Action::Register => self.register(step).await?,
             Action::Proof => self.proof(step).await?,
             Action::Place { snapshot } => self.place(snapshot).await?,

@@ -80,6 +80,11 @@ EXAMPLES
   pgxc-lab forward db3:5432 15432 at another port of this machine
   pgxc-lab forward --stdio db3:22 what ssh's ProxyCommand wants";
 
+pub(super) const CONFIG: &str = "\
+EXAMPLES
+  pgxc-lab config diff            parameters that run otherwise than written
+  pgxc-lab config apply           and into effect, one node after the other";
+
 pub(super) const COLLECT: &str = "\
 EXAMPLES
   pgxc-lab collect                everything, whatever state the lab is in

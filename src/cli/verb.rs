@@ -129,6 +129,10 @@ pub enum Verb {
         out: Option<PathBuf>,
     },
 
+    /// Compare parameters with lab.yaml, or bring them into effect
+    #[command(subcommand, after_help = manual::CONFIG)]
+    Config(ConfigVerb),
+
     /// Gather logs, journals and status of a lab in one file
     ///
     /// Works on a lab that is up, half up or broken, from whatever can be reached; the disks of guests that do not
@@ -286,6 +290,20 @@ pub enum NightlyVerb {
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
+}
+
+/// What to do about parameters.
+#[derive(Clone, Debug, PartialEq, Subcommand)]
+pub enum ConfigVerb {
+    /// Show what runs otherwise than lab.yaml says, and what it needs
+    ///
+    /// Every coordinator and datanode is asked; of the GTM and its proxies the files are compared.
+    Diff,
+    /// Write lab.yaml's parameters, and reload or restart what needs it
+    ///
+    /// One node after the other, each until it serves again; ends with the proof. Lab.yaml may differ from the lab in
+    /// parameters and lines of `hba` only: for anything else there is `up`.
+    Apply,
 }
 
 /// What can be exported.

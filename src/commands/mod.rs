@@ -1,6 +1,7 @@
 //! One verb per file.
 
 mod collect;
+mod config;
 mod destroy;
 mod doctor;
 mod exec;
@@ -22,7 +23,6 @@ mod validate;
 
 use crate::{
     cli::{self, Arguments, Verb},
-    config,
     error::{Class, Result, ResultExt},
 };
 use std::io::Write;
@@ -48,6 +48,7 @@ pub async fn run(arguments: &Arguments) -> Result<u8> {
         Verb::Forward { endpoint, stdio: true, .. } => forward::stdio(arguments, endpoint).await,
         Verb::Forward { endpoint, local, .. } => forward::run(arguments, endpoint, *local).await,
         Verb::Collect { since, out } => collect::run(arguments, since.as_deref(), out.as_deref()).await,
+        Verb::Config(verb) => config::run(arguments, verb).await,
         Verb::Export { what, out } => export::run(arguments, *what, out.as_deref()),
         Verb::Snapshot(verb) => snapshot::run(arguments, verb).await,
         Verb::Restore { name } => restore::run(arguments, name).await,
@@ -56,7 +57,7 @@ pub async fn run(arguments: &Arguments) -> Result<u8> {
         Verb::Image(verb) => image::run(arguments, verb).await,
         Verb::Completions { shell } => print(&cli::completions(*shell)),
         Verb::Man { out } => man(out.as_deref()),
-        Verb::Schema => print(&config::schema()),
+        Verb::Schema => print(&crate::config::schema()),
         Verb::InternalHost { .. } | Verb::InternalGuardian { .. } => {
             unreachable!("main does these before it comes here")
         }

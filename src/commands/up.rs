@@ -2,15 +2,16 @@
 
 use super::run::{Ended, lock, shown};
 use crate::{
+    apply::Site,
     cli::Arguments,
     config, context,
     error::Result,
     event::{Event, Events},
-    executor,
+    executor::{self, Tally},
     host::Home,
     journal::Entry,
     lab::{Lab, Role},
-    plan,
+    plan::{self, Plan},
     prepare::{self, Purpose},
     snapshot::replace,
 };
@@ -36,19 +37,31 @@ pub async fn run(arguments: &Arguments) -> Result<u8> {
 pub(super) async fn act(arguments: &Arguments, home: Home, events: Events, stop: CancellationToken) -> Result<Ended> {
     let site = Arc::new(prepare::site(arguments, home, Purpose::Act, events.clone()).await?);
     let plan = plan::up(&site.lab, site.engine.as_ref());
-    events.send(Event::Begin { verb: "up", nodes: nodes(&site.lab), steps: plan.steps().count() });
-    let tally = match executor::holds(&plan, &site, &events, site.accelerator.tokens()).await {
-        Some(tally) => tally,
-        None => {
-            site.journal.write(Entry::Begin { verb: "up".into(), version: env!("CARGO_PKG_VERSION").into() })?;
-            let tokens = site.accelerator.tokens();
-            let tally = executor::run(plan, site.clone(), site.journal.clone(), events, tokens, stop).await;
-            site.journal.write(Entry::End { succeeded: tally.failure.is_none() })?;
-            tally
-        }
-    };
+    let tally = carry_out(&site, plan, "up", events, stop).await?;
     // Not the site itself: it holds a sender of events, and the display goes on as long as there is one.
     Ok(Ended { farewell: farewell(&site, tally.changed), tally })
+}
+
+/// Carries out a plan of steps that hold or not.
+///
+/// # Errors
+/// When the journal cannot be written.
+pub(super) async fn carry_out(
+    site: &Arc<Site>,
+    plan: Plan,
+    verb: &'static str,
+    events: Events,
+    stop: CancellationToken,
+) -> Result<Tally> {
+    events.send(Event::Begin { verb, nodes: nodes(&site.lab), steps: plan.steps().count() });
+    let tokens = site.accelerator.tokens();
+    if let Some(tally) = executor::holds(&plan, site, &events, tokens).await {
+        return Ok(tally);
+    }
+    site.journal.write(Entry::Begin { verb: verb.into(), version: env!("CARGO_PKG_VERSION").into() })?;
+    let tally = executor::run(plan, site.clone(), site.journal.clone(), events, tokens, stop).await;
+    site.journal.write(Entry::End { succeeded: tally.failure.is_none() })?;
+    Ok(tally)
 }
 
 /// Nodes with their roles, as the display wants them.
@@ -58,7 +71,7 @@ pub(super) fn nodes(lab: &Lab) -> Vec<(String, String)> {
 }
 
 /// What a person does next.
-fn farewell(site: &crate::apply::Site, changed: usize) -> String {
+fn farewell(site: &Site, changed: usize) -> String {
     let name = &site.lab.name;
     if changed == 0 {
         return format!("lab `{name}` is up; nothing changed\n");

@@ -33,6 +33,41 @@ pub(crate) fn render<'a>(parameters: impl IntoIterator<Item = (&'a str, &'a str)
     text
 }
 
+/// Reads what [`render`] wrote, and what a person may have made of it: the last of several values holds.
+pub(crate) fn parse(text: &str) -> Vec<(String, String)> {
+    let mut parameters: Vec<(String, String)> = Vec::new();
+    for line in text.lines().map(str::trim).filter(|line| !line.starts_with('#')) {
+        let Some((key, value)) = line.split_once('=') else { continue };
+        let (key, value) = (key.trim(), unquoted(value.trim()));
+        match parameters.iter_mut().find(|(known, _)| known.eq_ignore_ascii_case(key)) {
+            Some(entry) => entry.1 = value,
+            None => parameters.push((key.to_owned(), value)),
+        }
+    }
+    parameters
+}
+
+/// A value without its quotes, and without a comment behind it.
+fn unquoted(text: &str) -> String {
+    let Some(inner) = text.strip_prefix('\'') else {
+        return text.split('#').next().unwrap_or_default().trim_end().to_owned();
+    };
+    let mut value = String::new();
+    let mut letters = inner.chars().peekable();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '\'' if letters.next_if_eq(&'\'').is_some() => value.push('\''),
+            '\'' => break,
+            '\\' => match letters.next() {
+                Some('n') => value.push('\n'),
+                other => value.extend(other),
+            },
+            other => value.push(other),
+        }
+    }
+    value
+}
+
 /// A value as a configuration file needs it.
 fn value_text(key: &str, value: &str) -> String {
     if is_plain(value) && !STRINGS.contains(&key) { value.to_owned() } else { quoted(value) }
@@ -86,6 +121,16 @@ mod tests {
         ] {
             assert_eq!(value_text(key, value), text, "{key}");
         }
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let values = ["1921", "0700", "1024MB", "", "iso, mdy", "cp '%p' \\x # 'y'", "a b\nport = 1", "a=b"];
+        for value in values {
+            let text = render([("port", "1"), ("key", value)]);
+            assert_eq!(parse(&text), [("port".to_owned(), "1".to_owned()), ("key".to_owned(), value.to_owned())]);
+        }
+        assert_eq!(parse("a = 1 # one\n A=2\n#b = 3\nnonsense\n"), [("a".to_owned(), "2".to_owned())]);
     }
 
     #[test]

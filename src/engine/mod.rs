@@ -2,7 +2,7 @@
 //!
 //! An engine decides and never acts: the same executor runs both implementations.
 
-mod conf;
+pub(crate) mod conf;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod hba;

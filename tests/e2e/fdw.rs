@@ -50,6 +50,7 @@ fn two_labs_with_the_same_addresses_live_side_by_side() {
     forwarded_port_leads_to_the_server(&first);
     openssh_gets_in_from_outside(&first);
     collected_evidence_keeps_the_password(&first);
+    a_parameter_is_reloaded(&first);
 
     first.run(&["destroy", "--yes"]).succeeded();
     assert_no_leftovers(&first.lab_directory("left"));
@@ -129,6 +130,28 @@ fn openssh_gets_in_from_outside(bench: &Bench) {
     let file = std::fs::read_to_string(bench.lab_file()).expect("lab.yaml");
     assert_eq!(String::from_utf8_lossy(&back.stdout), format!("db2\n{file}"));
     assert_eq!(back.status.code(), Some(3), "the command's own exit code");
+}
+
+/// All parameters of the document run as they are written; one that changes needs no restart.
+fn a_parameter_is_reloaded(bench: &Bench) {
+    let same = bench.run(&["config", "diff"]).succeeded();
+    assert_eq!(same.stdout, "", "{}", same.stderr);
+    let started = || {
+        let sql = "select pg_postmaster_start_time(), current_setting('track_activity_query_size'), current_setting('work_mem')";
+        bench.run(&["sql", "--on", "db2", "--json", "-c", sql]).succeeded().json()[0]["rows"][0].clone()
+    };
+    let before = started();
+    bench.write_lab(&format!("{}cluster:\n  coordinator: {{parameters: {{work_mem: 9MB}}}}\n", named("left")));
+    let other = bench.run(&["config", "diff", "--json"]).failed_with(8).json();
+    assert_eq!(other.as_array().map(Vec::len), Some(1), "{other}");
+    assert_eq!(
+        (&other[0]["parameter"], &other[0]["wanted"], &other[0]["needs"]),
+        (&"work_mem".into(), &"9MB".into(), &"reload".into())
+    );
+    bench.run(&["config", "apply"]).succeeded();
+    let after = started();
+    assert_eq!((&before[0], &before[1], after[2].as_str()), (&after[0], &after[1], Some("9MB")), "no restart");
+    bench.run(&["config", "diff"]).succeeded();
 }
 
 /// The password goes into a log and the journal of a guest first.
