@@ -65,9 +65,10 @@ impl Site {
         crate::host::run(rebase, &format!("lay the disk of `{name}` on its image"), Class::Host).await?;
 
         let incoming = Some(template.memory().display().to_string());
-        let warm = DomainDefinition { card: None, ..self.domain_of(node) };
-        let (warm, _) = self.sealed(node, DomainDefinition { incoming, ..warm })?;
-        let (plain, _) = self.definition(node)?;
+        let (plain, digest) = self.definition(node)?;
+        // With the digest of what it becomes: by that the next run knows it. libvirt keeps what a running domain was started with.
+        let warm = DomainDefinition { card: None, incoming, digest, ..self.domain_of(node) };
+        let warm = warm.render().or_error(Class::Internal, || format!("cannot render the domain of `{name}`"))?;
         let card = self.card_of(node).render().or_error(Class::Internal, || "cannot render a card".into())?;
         self.progress(step, "reads the template's memory");
         let (loading, loaded) = (name.clone(), name);
