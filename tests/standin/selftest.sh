@@ -254,6 +254,14 @@ else
   echo "# skipped: COPY in the extended protocol: no python3 on this machine"
 fi
 
+# What `verify` looks for and removes
+for name in a b; do sql "$c1" "create table several_$name (k int) distribute by hash (k)" >/dev/null; done
+is "tables by the start of their names" "$(sql "$c2" "select relkind, relname from pg_class where relname ~ '^several_'" | sort | paste -sd' ')" \
+  'r|several_a r|several_b'
+sql "$c2" 'drop table if exists several_a, several_b, several_c' >/dev/null
+is "several are dropped at once" "$(sql "$c1" "select relkind, relname from pg_class where relname ~ '^several_'")" ''
+is "no prepared transaction" "$(sql "$c1" "execute direct on datanode_1 'select gid from pg_prepared_xacts'")" ''
+
 # A datanode dies and comes back; a coordinator that is away blocks DDL
 kill -9 "$(pid datanode2)"
 ends datanode2 5

@@ -1177,6 +1177,29 @@ static long rows_written(void) { /* bytes of all tables: what stands for the WAL
     if (d) closedir(d);
     return total;
 }
+static Result select_relations(Token *t) { /* select relkind , relname from pg_class where relname ~ '^START' ... */
+    Result r = {.ncol = 2, .oid = {CHAR, NAME}, .col = {"relkind", "relname"}};
+    DIR *d = opendir("base");
+    struct dirent *e;
+    if (t[9].kind != 's' || *t[9].s != '^') return syntax(t + 9);
+    while (d && (e = readdir(d))) {
+        char *end = strstr(e->d_name, ".table"), *cells[2] = {"r"};
+        if (!end || strncmp(e->d_name, t[9].s + 1, strlen(t[9].s) - 1)) continue;
+        cells[1] = strndup(e->d_name, end - e->d_name);
+        add_row(&r, cells);
+    }
+    if (d) closedir(d);
+    return r;
+}
+static Result drop_several(Session *s, Token *t) { /* drop table if exists NAME, NAME, ...: one after the other */
+    Result r;
+    int n;
+    for (t += 4;; t += 2) {
+        char *one = fmt("drop table if exists %s", t->s);
+        r = ddl(s, tokens(one, &n), one);
+        if (r.error || !like(t + 1, ", @")) return r;
+    }
+}
 static Result run(Session *s, Token *t, char *text);
 static Result execute_direct(Session *s, Token *t) { /* execute direct on NODE 'query' */
     Node *e;
@@ -1202,6 +1225,7 @@ static Result run(Session *s, Token *t, char *text) {
     if (like(t, "set")) return done("SET");
     if (!gtm_ask("SNAPSHOT")) return failed("XX000", "GTM error, could not obtain snapshot");
     if (like(t, "create node @") || like(t, "alter node @") || like(t, "drop node @")) return node_statement(s, t);
+    if (like(t, "drop table if exists @ ,")) return drop_several(s, t);
     if (like(t, "create table @") || like(t, "drop table @")) return ddl(s, t, text);
     if (like(t, "insert into @")) return insert(s, t);
     if (like(t, "execute direct on @")) return execute_direct(s, t);
@@ -1230,6 +1254,10 @@ static Result run(Session *s, Token *t, char *text) {
     for (Token *from = t; from->kind; from++) if (like(from, "from pgxc_node")) return select_nodes(t);
     if (like(t, "select count ( * ) from pg_class where relname = @") && !t[11].kind)
         return single("count", INT8, access(table_path(t[10].s), F_OK) ? "0" : "1");
+    if (like(t, "select relkind , relname from pg_class where relname ~ @")) return select_relations(t);
+    /* it prepares no transaction and has no node group */
+    if (like(t, "select gid from pg_prepared_xacts")) return (Result){.ncol = 1, .oid = {TEXT}, .col = {"gid"}};
+    if (like(t, "select group_name from pgxc_group")) return (Result){.ncol = 1, .oid = {NAME}, .col = {"group_name"}};
     if (like(t, "select count ( * ) from pg_prepared_xacts")) return single("count", INT8, "0"); /* it prepares none */
     if (like(t, "select count ( * ) from @") && !t[7].kind) return count(s, t[6].s);
     return failed("0A000", "stand-in: this statement is not known: %.60s", text);
