@@ -12,7 +12,7 @@ mod keys;
 mod problem;
 mod schema;
 mod shape;
-mod suggest;
+pub(crate) mod suggest;
 mod typed;
 
 pub use problem::{Place, Problem, Problems};

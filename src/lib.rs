@@ -33,3 +33,4 @@ pub mod snapshot;
 pub mod source;
 pub mod sql;
 pub mod ui;
+pub mod verify;

@@ -3,7 +3,7 @@
 use pgxc_lab::{
     config::{self, Problems},
     error::{Class, Error},
-    lab::{EngineKind, Lab, Nightly, Role, Size},
+    lab::{EngineKind, Lab, Nightly, OwnAsk, Role, Size},
 };
 use std::{fs, path::Path};
 
@@ -89,6 +89,7 @@ fn lab_yaml_shows_every_key() {
         "ComponentFile",
         "NightlyFile",
         "NotifyFile",
+        "CheckFile",
     ] {
         let properties = schema["definitions"][section]["properties"].as_object();
         for key in properties.expect(section).keys() {
@@ -160,6 +161,25 @@ fn what_nightly_runs_keep_and_tell() {
     assert_eq!(told.webhook.as_deref(), Some("https://example.org/x?y=1"));
     let told = nightly("notify: {command: cat > /tmp/run.json}\n").notify;
     assert_eq!(told.command, Some(vec!["sh".to_owned(), "-c".to_owned(), "cat > /tmp/run.json".to_owned()]));
+}
+
+#[test]
+fn checks_of_its_own_know_whom_they_ask() {
+    let checks = |extra: &str| match config::parse(&two(extra), Path::new("lab.yaml")) {
+        Ok(lab) => lab.checks,
+        Err(problems) => panic!("{problems}"),
+    };
+    assert!(checks("checks: []\n").is_empty());
+    let list = checks(
+        "checks:\n  - {name: rows, sql: select 1, expected: 0700, within: 30}\n  \
+         - {name: disk, command: 'df', expected: '/^[0-9]/'}\n  - {name: all, sql: x, expected: '', on: all}\n",
+    );
+    assert_eq!(list[0].ask, OwnAsk::Sql("select 1".into()));
+    assert_eq!((list[0].on.join(" "), list[0].within.as_secs()), ("b".into(), 30));
+    assert!(list[0].expected.fits("0700") && !list[0].expected.fits("700"));
+    assert_eq!((list[1].on.join(" "), list[1].within.as_secs()), ("a b".into(), 10));
+    assert!(list[1].expected.fits("12%") && !list[1].expected.fits("full"));
+    assert_eq!(list[2].on.join(" "), "b", "a has no database");
 }
 
 #[test]
@@ -299,6 +319,22 @@ fn single_problems() {
         ("notify: {command: {a: b}}\n", "5:19", "`command` cannot be a mapping"),
         ("notify: {webhook: chat.example.org/x}\n", "5:19", "`chat.example.org/x` is not a URL for a webhook"),
         ("notify: {webhook: 'ftp://x/y'}\n", "5:19", "`ftp://x/y` is not a URL for a webhook"),
+        ("checks: [{sql: select 1, expected: 1}]\n", "5:10", "a check has no `name`"),
+        ("checks: [{name: a, sql: select 1}]\n", "5:10", "a check has no `expected`"),
+        ("checks: [{name: a, expected: 1}]\n", "5:10", "a check asks nothing"),
+        ("checks: [{name: a, sql: x, command: y, expected: 1}]\n", "5:10", "a check has `sql` and `command`"),
+        ("checks: [{name: a, sql: ' ', expected: 1}]\n", "5:25", "a check asks an empty line"),
+        ("checks: [{name: A, sql: x, expected: 1}]\n", "5:17", "`A` is not a host name"),
+        ("checks: [{name: a, sql: x, expected: /(/}]\n", "5:38", "`/(/` is not a regular expression"),
+        ("checks: [{name: a, sql: x, expected: 1, within: 0}]\n", "5:49", "`0` is not a number of seconds"),
+        ("checks: [{name: a, sql: x, expected: 1, on: c}]\n", "5:45", "the lab has no node `c`"),
+        ("checks: [{name: a, sql: x, expected: 1, on: gtm}]\n", "5:45", "no node of `gtm` has a database for `sql`"),
+        (
+            "checks: [{name: a, sql: x, expected: 1}, {name: a, sql: y, expected: 1}]\n",
+            "5:49",
+            "check `a` is given twice",
+        ),
+        ("checks: {a: 1}\n", "5:9", "`checks` cannot be a mapping"),
         ("name: u\n", "5:1", "key `name` is given twice in lab.yaml"),
         ("memory: 8GiB\n", "5:1", "unknown key `memory` in lab.yaml"),
         ("vm: {\n", "5:5", "not YAML in"),

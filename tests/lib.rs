@@ -11,3 +11,4 @@ mod hypervisor;
 mod nightly;
 mod plan;
 mod ssh;
+mod verify;

@@ -2,7 +2,11 @@
 
 use super::{Arguments, FILE_VARIABLE, HOME_VARIABLE};
 use crate::error::Class;
-use crate::prepare::{OFFLINE_VARIABLE, SOURCE_VARIABLE};
+use crate::{
+    lab::EngineKind,
+    prepare::{OFFLINE_VARIABLE, SOURCE_VARIABLE},
+    verify::{self, Suite},
+};
 use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 use clap_mangen::Man;
@@ -50,6 +54,52 @@ pub(super) const VALIDATE: &str = "\
 EXAMPLES
   pgxc-lab validate               ./lab.yaml
   pgxc-lab validate -F small.yaml another file";
+
+pub(super) const VERIFY: &str = "\
+EXAMPLES
+  pgxc-lab verify                 what takes seconds
+  pgxc-lab verify --suite full    everything
+  pgxc-lab verify --only hash,bank -v
+                                  two of them, and what they saw
+  pgxc-lab verify --suite full --junit verify.xml
+  pgxc-lab verify --tap > verify.tap; prove -e cat verify.tap";
+
+/// The same with the exit codes and every check.
+pub(super) fn verify() -> String {
+    let mut text = format!("{VERIFY}\n\nEXIT CODES OF VERIFY\n");
+    for (code, meaning) in verify::EXIT_CODES {
+        text.push_str(&format!("  {code}  {meaning}\n"));
+    }
+    text.push_str("\nCHECKS\n");
+    for engine in [EngineKind::PostgresXc, EngineKind::PostgresFdw] {
+        text.push_str(&format!("  {}:\n", engine.as_str()));
+        for check in verify::catalogue(engine) {
+            let quick = if check.suite == Suite::Quick { "quick" } else { "" };
+            for (number, line) in wrapped(check.proves, CLAIM).iter().enumerate() {
+                let (id, quick) = if number == 0 { (check.id, quick) } else { ("", "") };
+                text.push_str(&format!("  {id:<12}{quick:<5}  {line}\n"));
+            }
+        }
+    }
+    text
+}
+
+/// Columns of a claim in the list of checks.
+const CLAIM: usize = 58;
+
+/// A text in lines of at most so many columns.
+fn wrapped(text: &str, columns: usize) -> Vec<String> {
+    let mut lines: Vec<String> = vec![String::new()];
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if !line.is_empty() && line.len() + 1 + word.len() > columns => lines.push(word.to_owned()),
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) => line.push_str(&format!(" {word}")),
+            None => {}
+        }
+    }
+    lines
+}
 
 pub(super) const SSH: &str = "\
 EXAMPLES
@@ -165,6 +215,7 @@ pub(super) fn long_help() -> String {
     for class in Class::ALL {
         text.push_str(&format!("  {:>3}  {}\n", class.exit_code(), class.meaning()));
     }
+    text.push_str("  `verify` has codes of its own: see its help\n");
     text
 }
 

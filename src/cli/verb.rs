@@ -1,7 +1,10 @@
 //! The verbs and what each of them takes.
 
 use super::{Endpoint, Selector, manual};
-use crate::lab::{BootMode, NodeName, Role};
+use crate::{
+    lab::{BootMode, NodeName, Role},
+    verify::Suite,
+};
 use clap::{Subcommand, ValueEnum, builder::PossibleValue};
 use std::path::PathBuf;
 
@@ -50,6 +53,26 @@ pub enum Verb {
     /// Check lab.yaml, report every problem at once, and touch nothing
     #[command(after_help = manual::VALIDATE)]
     Validate,
+
+    /// Check that the cluster is right, claim by claim
+    ///
+    /// Asks over the wire, judges what it saw, and cleans up after itself. Harms nothing that was there before.
+    /// Checks of your own stand in lab.yaml. Has exit codes of its own: see below.
+    #[command(after_help = manual::VERIFY, after_long_help = manual::verify())]
+    Verify {
+        /// How much: `quick`, or `full`
+        #[arg(long, value_name = "SUITE", default_value = "quick", conflicts_with = "only")]
+        suite: Suite,
+        /// Only the checks of these names
+        #[arg(long, value_name = "ID", num_args = 1.., value_delimiter = ',')]
+        only: Vec<String>,
+        /// Also write the results as JUnit XML
+        #[arg(long, value_name = "FILE")]
+        junit: Option<PathBuf>,
+        /// Print the results as TAP
+        #[arg(long, conflicts_with = "json")]
+        tap: bool,
+    },
 
     /// Open a shell on a node, or run a command there
     #[command(after_help = manual::SSH)]
@@ -353,6 +376,16 @@ impl ValueEnum for BootMode {
 impl ValueEnum for Role {
     fn value_variants<'a>() -> &'a [Role] {
         &Role::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.as_str()))
+    }
+}
+
+impl ValueEnum for Suite {
+    fn value_variants<'a>() -> &'a [Suite] {
+        &Suite::ALL
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {

@@ -20,6 +20,7 @@ mod ssh;
 mod status;
 mod up;
 mod validate;
+mod verify;
 
 use crate::{
     cli::{self, Arguments, Verb},
@@ -39,6 +40,7 @@ pub async fn run(arguments: &Arguments) -> Result<u8> {
         Verb::Plan => plan::run(arguments).await,
         Verb::Doctor { apply } => doctor::run(arguments, *apply).await,
         Verb::Validate => validate::run(arguments),
+        Verb::Verify { suite, only, junit, tap } => verify::run(arguments, *suite, only, junit.as_deref(), *tap).await,
         Verb::Ssh { node, command } => ssh::run(arguments, node, command),
         Verb::Exec { on, command } => exec::run(arguments, on, command).await,
         Verb::Sql { on, command, script } => {

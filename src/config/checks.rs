@@ -7,6 +7,7 @@ mod components;
 mod guest;
 mod nightly;
 mod nodes;
+mod own;
 mod placement;
 mod scalars;
 
@@ -48,6 +49,7 @@ pub(super) fn lab(file: &LabFile, directory: PathBuf, problems: &mut Vec<Problem
     placement.check(&mut check, file.nodes.place().unwrap_or(Place::START), engines.contains(&EngineKind::PostgresXc));
     let cluster = cluster::cluster(&mut check, &cluster, &components);
     let nightly = nightly::nightly(&mut check, &file.nightly.section(), &file.notify.section());
+    let own = own::checks(&mut check, file.checks.value().map_or(&[], Vec::as_slice), &drafts);
     let nodes = drafts.into_iter().zip(roles).map(|(draft, roles)| draft.finish(roles)).collect::<Option<Vec<_>>>();
     Some(Lab {
         name: name?,
@@ -63,6 +65,7 @@ pub(super) fn lab(file: &LabFile, directory: PathBuf, problems: &mut Vec<Problem
         cluster: cluster?,
         nodes: nodes?,
         nightly: nightly?,
+        checks: own,
         directory,
     })
 }

@@ -96,6 +96,9 @@ pub(super) const IPTABLES: &str = "\
 COMMIT
 ";
 
+/// Seconds that an answer to a check of lab.yaml may take.
+pub(super) const WITHIN: &str = "10";
+
 /// Nightly runs that are kept: two weeks.
 pub(super) const KEEP: &str = "14";
 

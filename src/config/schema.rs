@@ -47,6 +47,8 @@ scalar! {
     Cpus: { "type": "integer", "minimum": 1, "maximum": 255 };
     Port: { "type": "integer", "minimum": 1, "maximum": 65535 };
     Keep: { "type": "integer", "minimum": 1, "maximum": 10000 };
+    Seconds: { "type": "integer", "minimum": 1, "maximum": 3600 };
+    Text: { "type": ["string", "number", "boolean"] };
     Uid: { "type": "integer", "minimum": 1, "maximum": 60000 };
 }
 

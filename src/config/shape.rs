@@ -56,6 +56,8 @@ pub(super) struct LabFile {
     pub nightly: Field<NightlyFile>,
     /// Who is told of each nightly run.
     pub notify: Field<NotifyFile>,
+    /// Checks of your own for `pgxc-lab verify`.
+    pub checks: Field<Vec<Placed<CheckFile>>>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -257,4 +259,25 @@ pub(super) struct NotifyFile {
     pub command: Field<OneOrMany>,
     /// An http(s) URL that the run is posted to as JSON.
     pub webhook: Field<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(extend("required" = ["name", "expected"]))]
+pub(super) struct CheckFile {
+    /// Its name: lower-case letters, digits and inner hyphens. `verify --only` knows it as lab/NAME.
+    #[schemars(with = "schema::HostName")]
+    pub name: Field<String>,
+    /// SQL whose rows are compared, columns with `|` between; instead of a command.
+    pub sql: Field<String>,
+    /// A line for the shell, run as root, whose output is compared; instead of SQL.
+    pub command: Field<String>,
+    /// Where: `all`, roles and names of nodes, with commas between; left out: coordinator for SQL, all for a command.
+    pub on: Field<String>,
+    /// What must come out, without white space around it; between slashes it is a regular expression.
+    #[schemars(with = "schema::Text")]
+    pub expected: Field<String>,
+    /// Seconds that an answer may take.
+    #[schemars(with = "schema::Seconds", extend("default" = 10))]
+    pub within: Field<String>,
 }

@@ -204,6 +204,7 @@ vm.overcommit_memory = 0",
         },
         nodes,
         nightly: crate::lab::Nightly::default(),
+        checks: Vec::new(),
         directory: ".".into(),
     }
 }

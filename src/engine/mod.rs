@@ -11,7 +11,7 @@ mod postgres_xc;
 mod unit;
 
 pub use postgres_fdw::PostgresFdw;
-pub use postgres_xc::{ENGINE_DISK, PostgresXc, node_id};
+pub use postgres_xc::{ENGINE_DISK, PostgresXc, hash_counts, hash_placement, node_id};
 pub use unit::GUARD;
 
 use crate::{

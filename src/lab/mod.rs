@@ -6,6 +6,7 @@
 mod mac;
 mod names;
 mod nightly;
+mod own_check;
 mod shape;
 mod size;
 mod subnet;
@@ -13,6 +14,7 @@ mod subnet;
 pub use mac::Mac;
 pub use names::{Identifier, NamePattern, NodeName};
 pub use nightly::{Nightly, Notify};
+pub use own_check::{Expected, OwnAsk, OwnCheck};
 pub use shape::Shape;
 pub use size::Size;
 pub use subnet::Subnet;
@@ -51,6 +53,9 @@ pub struct Lab {
     /// What nightly runs keep and tell. It decides nothing about the lab itself, so no digest of the lab has it.
     #[serde(skip)]
     pub nightly: Nightly,
+    /// Checks of its own for `verify`. They decide nothing about the lab itself either.
+    #[serde(skip)]
+    pub checks: Vec<OwnCheck>,
     /// Directory of lab.yaml: relative paths in it start here.
     #[serde(skip)]
     pub directory: PathBuf,

@@ -48,6 +48,7 @@ fn two_labs_with_the_same_addresses_live_side_by_side() {
     first.run(&["doctor"]).succeeded();
 
     forwarded_port_leads_to_the_server(&first);
+    checks_tell_right_from_wrong(&first);
     openssh_gets_in_from_outside(&first);
     collected_evidence_keeps_the_password(&first);
     a_parameter_is_reloaded(&first);
@@ -182,6 +183,39 @@ fn collected_evidence_keeps_the_password(bench: &Bench) {
     assert!(journal.lines().any(|line| line.contains("leak") && line.ends_with("(left out)")), "{journal}");
     let status = tar(&["--zstd", "-xOf", file, "status.json"]);
     assert!(status.contains("\"healthy\": true"), "{status}");
+}
+
+/// Checks of the tool and of the user, green and red.
+fn checks_tell_right_from_wrong(bench: &Bench) {
+    let make =
+        "select pgxc_lab.create_distributed_table('orders', 'k int', 'k'); insert into orders values (1), (2), (3)";
+    bench.run(&["sql", "-c", make]).succeeded();
+    let own = "checks:\n  - {name: orders, sql: select count(*) from orders, expected: 3}\n  \
+               - {name: zone, command: cat /etc/timezone, expected: /^Asia.Sh/}\n";
+    bench.write_lab(&format!("{}{own}", named("left")));
+    let report = bench.path("verify.xml");
+    let full = bench.run(&["verify", "--suite", "full", "--junit", &report.display().to_string()]).succeeded();
+    assert!(full.stdout.contains("\nok    lab/orders"), "{}", full.stdout);
+    let report = std::fs::read_to_string(report).expect("the report");
+    assert!(report.contains("<testcase name=\"bank\"") && report.contains("failures=\"0\""), "{report}");
+
+    // A row goes on its datanode, behind the coordinator's back.
+    let psql = "su - pgxc -c 'psql -p 1923 -h /data02/pgxc_datanode -c \"delete from orders where k = 2\"'";
+    bench.run(&["ssh", "db2", "--", psql]).succeeded();
+    let wrong = bench.run(&["verify", "--only", "lab/orders,lab/zone", "--json"]).failed_with(1).json();
+    assert_eq!(wrong["checks"][0]["findings"][0]["seen"], "2", "{wrong}");
+    assert_eq!(wrong["checks"][1]["verdict"], "passed", "{wrong}");
+    bench.run(&["sql", "-c", "alter server datanode_1 options (set host 'elsewhere')"]).succeeded();
+    let wrong = bench.run(&["verify", "--only", "nodes"]).failed_with(1);
+    assert!(wrong.stdout.contains("\nFAIL  nodes") && wrong.stdout.contains("coordinate_1"), "{}", wrong.stdout);
+    bench.run(&["up"]).succeeded();
+    bench.run(&["sql", "-c", "insert into orders values (2)"]).succeeded();
+    let right = bench.run(&["verify", "--only", "nodes,lab/orders", "--tap"]).succeeded();
+    assert!(right.stdout.starts_with("TAP version 13\n1..2\nok 1 - nodes: "), "{}", right.stdout);
+    let left = "select count(*) from pg_class where relname like 'pgxc_lab_verify_%'";
+    let rows = bench.run(&["sql", "--json", "-c", left]).succeeded().json();
+    assert_eq!(rows[0]["rows"][0][0], "0", "checks leave nothing behind");
+    bench.write_lab(&named("left"));
 }
 
 fn forwarded_port_leads_to_the_server(bench: &Bench) {

@@ -37,6 +37,7 @@ fn a_lab_converges_from_anything_half_made() {
     let plan = bench.run(&["plan", "--json"]).succeeded().json();
     assert_eq!(plan["changes"], 0, "{plan}");
 
+    is_checked_and_a_wrong_catalogue_is_found(&bench);
     keeps_data_and_components_over_a_reboot(&bench);
     comes_back_after_a_guest_was_destroyed_by_hand(&bench);
     takes_a_changed_parameter(&bench);
@@ -50,6 +51,23 @@ fn a_lab_converges_from_anything_half_made() {
     bench.write_lab(LAB);
     let nothing = bench.run(&["destroy", "--yes"]).succeeded();
     assert!(nothing.stderr.contains("nothing to destroy"), "{}", nothing.stderr);
+}
+
+/// The checks whose SQL the stand-in knows; the others were seen on the real thing.
+fn is_checked_and_a_wrong_catalogue_is_found(bench: &Bench) {
+    let checks = ["verify", "--only", "components,registered,nodes,in-doubt,identity,ddl,hash,unchanged"];
+    let right = bench.run(&checks).succeeded();
+    assert!(right.stdout.contains("8 passed in"), "{}", right.stdout);
+    let alter = "alter node datanode_2 with (host = 'db-192-168-122-173')";
+    bench.run(&["sql", "--on", "db-192-168-122-174", "-c", alter]).succeeded();
+    bench.run(&["sql", "--on", "db-192-168-122-174", "-c", "select pgxc_pool_reload()"]).succeeded();
+    let wrong = bench.run(&checks).failed_with(1);
+    for line in ["FAIL  nodes ", "        coordinate_2\n", "datanode_2 as coordinate_2 reaches it", "FAIL  unchanged "]
+    {
+        assert!(wrong.stdout.contains(line), "{line} is missing in\n{}", wrong.stdout);
+    }
+    bench.run(&["up"]).succeeded();
+    bench.run(&checks).succeeded();
 }
 
 fn keeps_data_and_components_over_a_reboot(bench: &Bench) {

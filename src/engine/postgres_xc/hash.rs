@@ -68,12 +68,12 @@ fn hash_uint32(key: u32) -> u32 {
 
 /// The datanode, counted from 0 in the order of names, that holds the row with this distribution key
 /// (`DISTRIBUTE BY HASH` of an int4).
-fn placement(key: i32, datanodes: usize) -> usize {
+pub fn placement(key: i32, datanodes: usize) -> usize {
     (hash_uint32(key.cast_unsigned()).cast_signed().unsigned_abs() as usize) % datanodes
 }
 
 /// How many of the keys 1 to `rows` come to lie on each datanode.
-pub(crate) fn counts(rows: i32, datanodes: usize) -> Vec<u64> {
+pub fn counts(rows: i32, datanodes: usize) -> Vec<u64> {
     let mut counts = vec![0; datanodes];
     for key in 1..=rows {
         counts[placement(key, datanodes)] += 1;

@@ -8,7 +8,7 @@ mod proof;
 mod real;
 mod units;
 
-pub use hash::node_id;
+pub use hash::{counts as hash_counts, node_id, placement as hash_placement};
 
 use super::{Build, ComponentSetup, Engine, InDoubt, Proof, Ready, Row, Writes, conf, hba, unit::mount_unit};
 use crate::{

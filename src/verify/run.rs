@@ -1,0 +1,156 @@
+//! Runs tasks one after the other: cleans, makes tables, asks, judges, cleans.
+
+use super::{
+    check::Task,
+    judgement::{Finding, Findings, Verdict},
+    observe::{Broken, Close, Observer},
+    report::{Report, Result as CheckResult},
+    script::Script,
+    seen::Seen,
+    sweep::{self, Sweep},
+};
+use std::{collections::BTreeSet, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+/// Runs all tasks and tells each result when it is there. When `stop` is cancelled the check that runs is given up, the
+/// cluster is cleaned all the same, and the report holds what was done before.
+pub async fn run(
+    observer: &Observer,
+    tasks: Vec<Task>,
+    sweep: &Sweep,
+    stop: &CancellationToken,
+    mut tell: impl FnMut(&CheckResult),
+) -> Report {
+    let begun = Instant::now();
+    let mut report = Report::default();
+    let mut made = BTreeSet::new();
+    forget(observer, &mut made, sweep).await;
+    for task in tasks {
+        if stop.is_cancelled() {
+            break;
+        }
+        let begun = Instant::now();
+        let Some((verdict, seen)) = check(observer, &task, &mut made, sweep, stop).await else { break };
+        let failed = matches!(verdict, Verdict::Failed { .. });
+        let result = CheckResult {
+            id: task.id,
+            proves: task.proves,
+            how: task.how,
+            expected: task.expected,
+            verdict,
+            took: begun.elapsed(),
+            seen,
+        };
+        tell(&result);
+        report.results.push(result);
+        observer.close(if failed { Close::All } else { Close::Apart }).await;
+    }
+    if stop.is_cancelled() {
+        observer.close(Close::All).await;
+    }
+    report.left = clean(observer, sweep).await.err().unwrap_or_default().0;
+    observer.close(Close::All).await;
+    report.took = begun.elapsed();
+    report
+}
+
+/// What 1.0.2 says when the connection to the GTM broke since the last statement of a process (seen when the host stalls,
+/// and once in ten first starts); it connects anew for the next one.
+const TRANSIENT: &str = "GTM error, could not obtain";
+
+/// One check, begun again once when the GTM was not there for a moment: then it passes with a warning at best.
+async fn check(
+    observer: &Observer,
+    task: &Task,
+    made: &mut BTreeSet<&'static str>,
+    sweep: &Sweep,
+    stop: &CancellationToken,
+) -> Option<(Verdict, Seen)> {
+    let first = attempt(observer, task, made, sweep, stop).await?;
+    let transient = |finding: &Finding| finding.seen.contains(TRANSIENT);
+    if !first.0.findings().iter().any(transient) {
+        return Some(first);
+    }
+    forget(observer, made, sweep).await;
+    let again = attempt(observer, task, made, sweep, stop).await?;
+    let Verdict::Passed { .. } = again.0 else { return Some(again) };
+    let told = first.0.findings().iter().filter(|finding| transient(finding)).cloned();
+    let findings = told.map(|finding| Finding { remedy: ONCE.into(), ..finding }.doubtful()).collect();
+    Some((Verdict::Warned { findings }, again.1))
+}
+
+/// What to do about it.
+const ONCE: &str = "it went well when it was asked again; if it comes often, look why connections to the GTM break";
+
+/// One try of a check; nothing when it was interrupted.
+async fn attempt(
+    observer: &Observer,
+    task: &Task,
+    made: &mut BTreeSet<&'static str>,
+    sweep: &Sweep,
+    stop: &CancellationToken,
+) -> Option<(Verdict, Seen)> {
+    if let Some(because) = task.skip {
+        return Some((Verdict::Skipped { because: because.into() }, Seen::default()));
+    }
+    for table in task.tables {
+        if made.insert(table.name) {
+            match observer.observe(&(table.make)(&observer.lab), None, stop).await {
+                Ok(_) => {}
+                Err(Broken::Interrupted) => return None,
+                Err(Broken::Findings(findings)) => {
+                    // The next check that needs it shall see for itself, and not stumble over half a table.
+                    forget(observer, made, sweep).await;
+                    return Some((Verdict::Failed { findings }, Seen::default()));
+                }
+            }
+        }
+    }
+    match observer.observe(&task.script, task.within, stop).await {
+        Ok(seen) => Some((Verdict::from((task.judge)(&seen)), seen)),
+        Err(Broken::Interrupted) => None,
+        Err(Broken::Findings(findings)) => Some((Verdict::Failed { findings }, Seen::default())),
+    }
+}
+
+/// Begins anew after a failure: with other sessions, and without tables that may be half made.
+async fn forget(observer: &Observer, made: &mut BTreeSet<&'static str>, sweep: &Sweep) {
+    observer.close(Close::All).await;
+    // What cannot be cleaned is told by the checks that need it, and in the end.
+    let _ = clean(observer, sweep).await;
+    made.clear();
+}
+
+/// Looks and removes until nothing is left.
+async fn clean(observer: &Observer, sweep: &Sweep) -> Result<(), Findings> {
+    // A run that is interrupted cleans up like any other.
+    let never = CancellationToken::new();
+    let observe = async |script: &Script| match observer.observe(script, None, &never).await {
+        Ok(seen) => Ok(seen),
+        Err(Broken::Findings(findings)) => Err(Findings(findings)),
+        Err(Broken::Interrupted) => Ok(Seen::default()),
+    };
+    let mut refused = 0;
+    for _ in 0..sweep::ROUNDS {
+        let left = async {
+            let seen = observe(&(sweep.look)(&observer.lab)).await?;
+            let script = (sweep.remove)(&observer.lab, &seen);
+            let left = script.0.iter().flatten().flatten().count();
+            observe(&script).await.map(|_| left)
+        };
+        match left.await {
+            Ok(0) => return Ok(()),
+            Ok(_) => {}
+            // Sessions may have been broken by what was checked: new ones are tried.
+            Err(findings) => {
+                observer.close(Close::All).await;
+                refused += 1;
+                if refused == sweep::TRIES {
+                    return Err(findings);
+                }
+            }
+        }
+    }
+    let remedy = format!("drop what begins with `{}` by hand", super::check::PREFIX);
+    Err(Finding::wrong("the cluster", "nothing is left of the checks", "something comes back", remedy).into())
+}
