@@ -2,11 +2,13 @@
 
 mod endpoint;
 mod manual;
+mod selection;
 mod selector;
 mod verb;
 
 pub use endpoint::Endpoint;
 pub use manual::{completions, man_pages};
+pub use selection::Selection;
 pub use selector::Selector;
 pub use verb::{ConfigVerb, Export, ImageVerb, NightlyVerb, SnapshotVerb, Verb};
 

@@ -1,5 +1,4 @@
-//! The wire probe of a GTM (spec 2.8): a handshake as a client, and questions that change nothing: the next GXID, which
-//! is not consumed, and who is registered.
+//! The wire probe of a GTM (spec 2.8): a handshake as a client, its next GXID, which it does not consume, and its nodes.
 //!
 //! Only for gtm and its standby, never for a proxy: a proxy's worker dead-locks on an odd connection (spec 2.7).
 
@@ -14,7 +13,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
 };
 
@@ -22,18 +21,97 @@ use tokio::{
 const NAME: usize = 64;
 /// Remote type of a client that is none of the components.
 const CLIENT: i32 = 6;
+/// Message: get the next GXID without consuming it.
+const NEXT_GXID: i32 = 34;
+/// Result type of its answer.
+const NEXT_GXID_RESULT: i32 = 20;
+/// Message: get the list of registered nodes.
+const NODE_LIST: i32 = 6;
+/// Result type of its answer.
+const NODE_LIST_RESULT: i32 = 3;
+/// Status of a registered node that is there (XC's NODE_CONNECTED).
+const CONNECTED: u32 = 0;
+/// How many GXIDs a standby may be behind: more than are given out while both are asked, or before the last words of a
+/// GTM that dies reach its standby. A GTM that crashed goes on a million further than it was.
+const LAG: u32 = 10_000;
 /// Longest answer that we read: node lists of the largest clusters are far below.
 const LONGEST_ANSWER: usize = 1 << 20;
 
-/// A question: the number of its message and of its answer's result, in the enumerations of 1.0.2's gtm_msg.h.
-struct Question {
-    message: i32,
-    result: i32,
-    what: &'static str,
+/// Asks a GTM for its next GXID.
+///
+/// # Errors
+/// When nothing answers, or not in the GTM's protocol.
+pub async fn next_gxid(host: &Private, address: Ipv4Addr, port: u16, patience: Duration) -> Result<u32> {
+    probe(host, (address, port), patience, async |session| session.next_gxid().await).await
 }
 
-const NEXT_GXID: Question = Question { message: 34, result: 20, what: "a GXID" };
-const NODE_LIST: Question = Question { message: 6, result: 3, what: "a list of nodes" };
+/// Asks a GTM who is registered, in the order of its register.
+///
+/// # Errors
+/// When nothing answers, or not in the GTM's protocol.
+pub async fn node_list(host: &Private, address: Ipv4Addr, port: u16, patience: Duration) -> Result<Vec<Registered>> {
+    probe(host, (address, port), patience, async |session| session.nodes().await).await
+}
+
+/// Whether a standby of this name follows the GTM at `active`: it answers, is registered there and is not behind.
+///
+/// # Errors
+/// Why it does not.
+pub async fn follows(
+    host: &Private,
+    standby: (Ipv4Addr, u16),
+    name: &str,
+    active: (Ipv4Addr, u16),
+    patience: Duration,
+) -> Result<()> {
+    let (nodes, ahead) =
+        probe(host, active, patience, async |session| Ok((session.nodes().await?, session.next_gxid().await?))).await?;
+    let now = next_gxid(host, standby.0, standby.1, patience).await?;
+    let lost = |what: String| Err(Error::new(Class::Cluster, what));
+    // Names that the GTM read back from register.node may have bytes too many (spec 2.4).
+    if !nodes.iter().any(|node| node.role == Role::GtmStandby && node.connected && node.name.starts_with(name)) {
+        return lost(format!("it answers, but the GTM does not know it as its standby `{name}`"));
+    }
+    if is_far_before(now, ahead) {
+        return lost(format!("it answers, but is at GXID {now} while the GTM is at {ahead}"));
+    }
+    Ok(())
+}
+
+/// Whether one GXID comes before another. They wrap around: which one is later is a matter of the shorter way (XC's
+/// TransactionIdPrecedes).
+pub fn is_before(gxid: u32, other: u32) -> bool {
+    gxid.wrapping_sub(other) > u32::MAX / 2
+}
+
+/// Whether one GXID comes so long before another that a standby there does not follow a GTM here.
+fn is_far_before(gxid: u32, other: u32) -> bool {
+    is_before(gxid, other) && other.wrapping_sub(gxid) > LAG
+}
+
+/// A session with a GTM, the questions in it, and its end, all within one patience.
+async fn probe<T>(
+    host: &Private,
+    (address, port): (Ipv4Addr, u16),
+    patience: Duration,
+    questions: impl AsyncFnOnce(&mut Session<TcpStream>) -> io::Result<T>,
+) -> Result<T> {
+    let place = SocketAddr::from((address, port));
+    let probe = async {
+        let socket = host.connect(place, patience).await?;
+        let mut session = Session::begin(socket).await?;
+        let answers = questions(&mut session).await;
+        // It ends the session at the end of the connection just as well.
+        let _ = session.socket.write_all(&[b'X', 0, 0, 0, 4]).await;
+        answers
+    };
+    tokio::time::timeout(patience, probe)
+        .await
+        .map_err(|_| {
+            Error::new(Class::Cluster, format!("the GTM at {place} did not answer within {} s", patience.as_secs()))
+        })?
+        .or_error(Class::Cluster, || format!("the GTM at {place} does not answer"))
+}
 
 /// A component as a GTM has it in its register.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,67 +126,58 @@ pub struct Registered {
     pub connected: bool,
 }
 
-/// Asks a GTM for its next GXID.
-///
-/// # Errors
-/// When nothing answers, or not in the GTM's protocol.
-pub async fn next_gxid(host: &Private, address: Ipv4Addr, port: u16, patience: Duration) -> Result<u32> {
-    let place = SocketAddr::from((address, port));
-    // In network order (XC's gtm_txn.c sends it by pq_sendint).
-    ask(host, place, &NEXT_GXID, patience, |body| Reader(body).network()).await
+/// An open session, as a client that is none of the components.
+struct Session<S> {
+    socket: S,
 }
 
-/// Asks a GTM who is registered, in the order of its register.
-///
-/// # Errors
-/// When nothing answers, or not in the GTM's protocol.
-pub async fn node_list(host: &Private, address: Ipv4Addr, port: u16, patience: Duration) -> Result<Vec<Registered>> {
-    ask(host, SocketAddr::from((address, port)), &NODE_LIST, patience, read_nodes).await
-}
-
-async fn ask<T>(
-    host: &Private,
-    place: SocketAddr,
-    question: &Question,
-    patience: Duration,
-    read: impl Fn(&[u8]) -> Option<T>,
-) -> Result<T> {
-    let probe = async {
-        let body = exchange(host.connect(place, patience).await?, question).await?;
-        read(&body).ok_or_else(|| odd(&format!("its answer is not {}", question.what)))
-    };
-    tokio::time::timeout(patience, probe)
-        .await
-        .map_err(|_| {
-            Error::new(Class::Cluster, format!("the GTM at {place} did not answer within {} s", patience.as_secs()))
-        })?
-        .or_error(Class::Cluster, || format!("the GTM at {place} does not answer"))
-}
-
-/// Sends the handshake and the question, and gives the answer behind its result number.
-async fn exchange(mut socket: TcpStream, question: &Question) -> io::Result<Vec<u8>> {
-    let mut start = Vec::new();
-    start.push(b'A');
-    start.extend_from_slice(&(4 + NAME as i32 + 8).to_be_bytes());
-    start.extend_from_slice(&[0u8; NAME]);
-    start.extend_from_slice(&CLIENT.to_ne_bytes());
-    // Not a postmaster's connection, and the padding of the C structure.
-    start.extend_from_slice(&[0u8; 4]);
-    socket.write_all(&start).await?;
-    let (kind, _) = read_message(&mut socket).await?;
-    if kind != b'R' {
-        return Err(odd("it refuses the handshake"));
+impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
+    async fn begin(mut socket: S) -> io::Result<Session<S>> {
+        let mut start = Vec::new();
+        start.push(b'A');
+        start.extend_from_slice(&(4 + NAME as i32 + 8).to_be_bytes());
+        start.extend_from_slice(&[0u8; NAME]);
+        start.extend_from_slice(&CLIENT.to_ne_bytes());
+        // Not a postmaster's connection, and the padding of the C structure.
+        start.extend_from_slice(&[0u8; 4]);
+        socket.write_all(&start).await?;
+        match read_message(&mut socket).await? {
+            (b'R', _) => Ok(Session { socket }),
+            _ => Err(odd("it refuses the handshake")),
+        }
     }
-    let mut message = vec![b'C'];
-    message.extend_from_slice(&8i32.to_be_bytes());
-    message.extend_from_slice(&question.message.to_be_bytes());
-    socket.write_all(&message).await?;
-    let (kind, mut body) = read_message(&mut socket).await?;
-    let _ = socket.write_all(&[b'X', 0, 0, 0, 4]).await;
-    if kind != b'S' || body.get(..4) != Some(&question.result.to_be_bytes()[..]) {
-        return Err(odd(&format!("it answers something else than {}", question.what)));
+
+    /// The next GXID, which it does not consume.
+    async fn next_gxid(&mut self) -> io::Result<u32> {
+        let body = self.ask(NEXT_GXID, NEXT_GXID_RESULT).await?;
+        // In network order (XC's gtm_txn.c sends it by pq_sendint).
+        body.first_chunk().map(|bytes| u32::from_be_bytes(*bytes)).ok_or_else(|| odd("it answers without a GXID"))
     }
-    Ok(body.split_off(4))
+
+    /// The nodes that it has registered.
+    async fn nodes(&mut self) -> io::Result<Vec<Registered>> {
+        let body = self.ask(NODE_LIST, NODE_LIST_RESULT).await?;
+        read_nodes(&body).ok_or_else(|| odd("its list of nodes makes no sense"))
+    }
+
+    /// A message of this content.
+    async fn tell(&mut self, content: &[u8]) -> io::Result<()> {
+        let length = 4 + content.len() as i32;
+        self.socket.write_all(&[b"C", &length.to_be_bytes()[..], content].concat()).await
+    }
+
+    /// What follows the type of the answer.
+    async fn ask(&mut self, question: i32, result: i32) -> io::Result<Vec<u8>> {
+        self.tell(&question.to_be_bytes()).await?;
+        match read_message(&mut self.socket).await? {
+            (b'S', mut body) if body.first_chunk() == Some(&result.to_be_bytes()) => Ok(body.split_off(4)),
+            _ => Err(odd("it answers something else than it was asked for")),
+        }
+    }
+}
+
+fn odd(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
 }
 
 /// The records of XC's gtm_serialize.c: each with its length in network order, inside in the order of its host, as all
@@ -125,7 +194,7 @@ fn read_nodes(body: &[u8]) -> Option<Vec<Registered>> {
         let port = record.host()?;
         let _address = record.text()?;
         let _directory = record.text()?;
-        let connected = record.host()? == 0;
+        let connected = record.host()? == CONNECTED;
         let role = match kind {
             1 => Role::GtmProxy,
             3 => Role::Coordinator,
@@ -162,15 +231,12 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn odd(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
-}
-
-async fn read_message(socket: &mut TcpStream) -> io::Result<(u8, Vec<u8>)> {
+async fn read_message(socket: &mut (impl AsyncRead + Unpin)) -> io::Result<(u8, Vec<u8>)> {
     let kind = socket.read_u8().await?;
     let length = socket.read_i32().await?;
     let length = usize::try_from(length - 4).ok().filter(|length| *length <= LONGEST_ANSWER);
-    let length = length.ok_or_else(|| odd("a message of an impossible length"))?;
+    let length =
+        length.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a message of an impossible length"))?;
     let mut body = vec![0u8; length];
     socket.read_exact(&mut body).await?;
     Ok((kind, body))
@@ -181,8 +247,8 @@ mod tests {
     use super::*;
     use tokio::net::TcpListener;
 
-    /// Plays a GTM that is asked this question and answers so.
-    async fn asked(question: &'static Question, number: u8, answer: &'static [u8]) -> io::Result<Vec<u8>> {
+    #[tokio::test]
+    async fn a_gxid_is_read_in_network_order() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
         let address = listener.local_addr().expect("its address");
         let gtm = tokio::spawn(async move {
@@ -193,22 +259,14 @@ mod tests {
             socket.write_all(&[b'R', 0, 0, 0, 4]).await.expect("it listens");
             let mut question = [0u8; 9];
             socket.read_exact(&mut question).await.expect("the question");
-            assert_eq!(question, [b'C', 0, 0, 0, 8, 0, 0, 0, number]);
-            socket.write_all(answer).await.expect("it listens");
+            assert_eq!(question, [b'C', 0, 0, 0, 8, 0, 0, 0, 34]);
+            // As the real GTM of 1.0.2 answers at GXID 10313.
+            socket.write_all(&[b'S', 0, 0, 0, 12, 0, 0, 0, 20, 0, 0, 0x28, 0x49]).await.expect("it listens");
         });
         let socket = TcpStream::connect(address).await.expect("it listens");
-        let body = exchange(socket, question).await;
+        let mut session = Session::begin(socket).await.expect("a session");
+        assert_eq!(session.next_gxid().await.expect("an answer"), 10313);
         gtm.await.expect("it served");
-        body
-    }
-
-    #[tokio::test]
-    async fn a_gxid_is_read_in_network_order() {
-        // As the real GTM of 1.0.2 answers at GXID 10313.
-        let answer = &[b'S', 0, 0, 0, 12, 0, 0, 0, 20, 0, 0, 0x28, 0x49];
-        let body = asked(&NEXT_GXID, 34, answer).await.expect("an answer");
-        assert_eq!(Reader(&body).network(), Some(10313));
-        assert!(asked(&NODE_LIST, 6, answer).await.is_err(), "the answer to another question");
     }
 
     #[test]
@@ -230,5 +288,17 @@ mod tests {
         assert_eq!(nodes[0], datanode);
         assert_eq!((nodes[1].role, nodes[1].name.as_str(), nodes[1].connected), (Role::GtmStandby, "two", false));
         assert!(read_nodes(&body[..body.len() - 1]).is_none(), "one byte is missing");
+    }
+
+    #[test]
+    fn a_standby_may_be_a_little_behind() {
+        assert!(!is_far_before(10_000, 10_001) && !is_far_before(10_001, 10_000));
+        assert!(is_far_before(10_000, 1_010_000));
+    }
+
+    #[test]
+    fn gxids_wrap_around() {
+        assert!(is_before(5, 7) && !is_before(7, 5) && !is_before(7, 7));
+        assert!(is_before(u32::MAX, 3) && !is_before(3, u32::MAX));
     }
 }

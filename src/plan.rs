@@ -4,6 +4,10 @@
 //! is one chain, so that under emulation no more guests are busy than the host has cores (99 s against 265 s for
 //! the same eight boots).
 
+mod components;
+
+pub use components::{Wish, components};
+
 use crate::{
     engine::Engine,
     lab::{Lab, Role, Shape},
@@ -51,6 +55,16 @@ pub enum Action {
     Register,
     /// Write through the first coordinator, read through the last.
     Proof,
+    /// Start one component of a node, and wait until it serves.
+    Start {
+        /// Its kind.
+        role: Role,
+    },
+    /// Stop one component of a node, and wait until no process of it is left.
+    Stop {
+        /// Its kind.
+        role: Role,
+    },
     /// Copy exports and disks from a snapshot.
     Place {
         /// The snapshot's directory.

@@ -3,8 +3,8 @@
 use pgxc_lab::{
     config,
     engine::{self, Engine},
-    lab::{EngineKind, Lab, Role},
-    plan::{self, Heavy, Plan, Step},
+    lab::{EngineKind, Lab, Placed, Role},
+    plan::{self, Heavy, Plan, Step, Wish},
     settings::Needs,
 };
 use std::{
@@ -99,6 +99,60 @@ fn plans_as_text() {
             insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
                 insta::assert_snapshot!(format!("plan-{name}-{}", kind.as_str()), text(&plan));
             });
+        }
+    }
+}
+
+/// Components by their kinds, in the order of the nodes.
+fn chosen<'lab>(lab: &'lab Lab, engine: &dyn Engine, roles: &[Role]) -> Vec<Placed<'lab>> {
+    roles.iter().filter(|role| engine.runs(**role)).flat_map(|role| lab.placed(*role)).collect()
+}
+
+#[test]
+fn components_as_text() {
+    let lab = load(Path::new("tests/labs/four.yaml"));
+    let xc = engine::of(EngineKind::PostgresXc);
+    let mut all = String::new();
+    for (what, wish, roles) in [
+        ("stop everything", Wish::Stop, &Role::ALL[..]),
+        ("start everything", Wish::Start, &Role::ALL[..]),
+        ("restart the GTM", Wish::Restart, &[Role::Gtm][..]),
+        ("start what needs no GTM in between", Wish::Start, &[Role::Gtm, Role::Coordinator][..]),
+        ("restart what needs no GTM", Wish::Restart, &[Role::Datanode, Role::Coordinator][..]),
+    ] {
+        let plan = plan::components(&lab, xc.as_ref(), wish, &chosen(&lab, xc.as_ref(), roles));
+        all += &format!("# {what}\n{}\n", text(&plan));
+    }
+    insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
+        insta::assert_snapshot!("plan-four-components", all);
+    });
+}
+
+/// Whatever is chosen, no component starts before one of an earlier kind or stops before one of a later kind.
+#[test]
+fn components_start_and_stop_in_order() {
+    for file in lab_files() {
+        let lab = load(&file);
+        for kind in ENGINES {
+            let engine = engine::of(kind);
+            let components = chosen(&lab, engine.as_ref(), &Role::ALL);
+            let plan = plan::components(&lab, engine.as_ref(), Wish::Restart, &components);
+            assert_eq!(plan.steps().count(), components.len() * 2, "{}", file.display());
+            let before = before(&plan);
+            let role = |id: &str| Role::ALL.into_iter().find(|role| id.ends_with(&format!("-{}", role.as_str())));
+            for (step, needs) in &before {
+                for need in needs {
+                    let (this, that) = (role(step).expect("a role"), role(need).expect("a role"));
+                    match (step.contains("/start-"), need.contains("/start-")) {
+                        (true, true) => assert!(that < this, "{step} after {need}"),
+                        (false, false) => assert!(that > this, "{step} after {need}"),
+                        (starts, _) => assert!(starts, "{step} stops after {need} starts"),
+                    }
+                }
+            }
+            let first = components.iter().map(|placed| placed.role).max().expect("a component");
+            let free = before.iter().filter(|(_, needs)| needs.is_empty());
+            assert!(free.clone().count() > 0 && free.clone().all(|(step, _)| role(step) == Some(first)));
         }
     }
 }

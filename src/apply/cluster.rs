@@ -65,25 +65,13 @@ impl Site {
             self.shell(node).await?.script("restart the components", &script).await?;
             self.record_start(node).await?;
         }
-        let deadline = Instant::now() + self.patience(SERVES);
-        let mut woken = false;
+        let deadline = self.serving_deadline();
         for component in &components {
-            self.progress(&step.id, format!("waits for {}", component.unit));
-            loop {
-                let Err(error) = self.serves(node, component).await else { break };
-                // A component that somebody stopped by hand does not come by itself: start it once.
-                if !woken {
-                    woken = true;
-                    let script =
-                        format!("systemctl is-active -q {0} || systemctl start --no-block {0}\n", component.unit);
-                    self.shell(node).await?.script("start a component", &script).await?;
-                }
-                if Instant::now() > deadline {
-                    return Err(self.explain_silence(node, component, error).await);
-                }
-                tokio::time::sleep(ASK).await;
+            if self.serves(node, component).await.is_err() {
+                // A component that somebody stopped by hand does not come by itself.
+                self.wake(node, component).await?;
+                self.wait_for_service(&step.id, node, component, deadline).await?;
             }
-            woken = false;
         }
         let names: Vec<String> = self
             .lab
@@ -95,12 +83,48 @@ impl Site {
         Ok(Outcome::Changed(format!("{} serve", names.join(", "))))
     }
 
-    async fn serves(&self, node: &Node, component: &ComponentSetup) -> Result<()> {
+    /// Until when components that start now must serve.
+    pub(super) fn serving_deadline(&self) -> Instant {
+        Instant::now() + self.patience(SERVES)
+    }
+
+    /// Starts a component that does not serve. A standby that runs and is not followed by the GTM registers only when it
+    /// starts.
+    pub(super) async fn wake(&self, node: &Node, component: &ComponentSetup) -> Result<()> {
+        let unit = &component.unit;
+        let running = match component.ready {
+            Ready::Standby { .. } => format!("systemctl restart --no-block {unit}"),
+            Ready::Gtm { .. } | Ready::File { .. } | Ready::Query { .. } => ":".to_owned(),
+        };
+        let script =
+            format!("if systemctl is-active -q {unit}; then {running}; else systemctl start --no-block {unit}; fi\n");
+        self.shell(node).await?.script("start a component", &script).await.map(drop)
+    }
+
+    /// Waits until a component serves.
+    pub(super) async fn wait_for_service(
+        &self,
+        step: &str,
+        node: &Node,
+        component: &ComponentSetup,
+        deadline: Instant,
+    ) -> Result<()> {
+        self.progress(step, format!("waits for {}", component.unit));
+        while let Err(error) = self.serves(node, component).await {
+            if Instant::now() > deadline {
+                return Err(self.explain_silence(node, component, error).await);
+            }
+            tokio::time::sleep(ASK).await;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn serves(&self, node: &Node, component: &ComponentSetup) -> Result<()> {
         answers(self.host()?, &self.dir, &self.lab.nfs.mount, node, &component.ready, &self.login, self.patience(TRY))
             .await
     }
 
-    async fn explain_silence(&self, node: &Node, component: &ComponentSetup, error: Error) -> Error {
+    pub(super) async fn explain_silence(&self, node: &Node, component: &ComponentSetup, error: Error) -> Error {
         let error = error.context(format!("`{}` of `{}` does not serve", component.unit, node.name));
         let script = format!(
             "systemctl --no-pager -l -n 15 status {}\ntail -n 5 {}/*.log {}/pg_log/* 2>/dev/null | tail -n 15\nexit 0\n",
@@ -295,6 +319,7 @@ pub async fn answers(
 ) -> Result<()> {
     match ready {
         Ready::Gtm { port } => gtm::next_gxid(host, node.address, *port, patience).await.map(drop),
+        Ready::Standby { port, name, gtm } => gtm::follows(host, (node.address, *port), name, *gtm, patience).await,
         Ready::File { path } => {
             let below = path.trim_start_matches(mount).trim_start_matches('/');
             let there = host.inside(&dir.exports()).join(node.name.as_str()).join(below).exists();

@@ -2,6 +2,7 @@
 
 mod base;
 mod cluster;
+mod components;
 mod guest;
 mod ladder;
 mod native;
@@ -42,6 +43,8 @@ impl Apply for Site {
             Action::Serve => self.foresee_serve(step).await,
             Action::Register => self.foresee_register(step).await,
             Action::Proof => Ok(self.foresee_proof(step)),
+            Action::Start { role } => self.foresee_start(step, *role).await,
+            Action::Stop { role } => self.foresee_stop(step, *role).await,
             // A reload or restore never finds its work done: it was asked for.
             Action::Reload
             | Action::Place { .. }
@@ -70,6 +73,8 @@ impl Apply for Site {
             Action::Reload => self.reload(step).await?,
             Action::Register => self.register(step).await?,
             Action::Proof => self.proof(step).await?,
+            Action::Start { role } => self.start(step, *role).await?,
+            Action::Stop { role } => self.stop_component(step, *role).await?,
             Action::Place { snapshot } => self.place(snapshot).await?,
             Action::Load { memory } => self.load(step, memory).await?,
             Action::Resume { nodes } => self.resume(nodes).await?,

@@ -134,8 +134,7 @@ impl Site {
         let mut facts = Vec::new();
         if let (Some(least), Some(gtm)) = (least_gxid, self.lab.placed(Role::Gtm).first().copied()) {
             let now = gtm::next_gxid(self.host()?, gtm.node.address, gtm.component.port, self.patience(GTM)).await?;
-            // GXIDs wrap around: which one is later is a matter of the shorter way (XC's TransactionIdFollows).
-            if now.wrapping_sub(least) > u32::MAX / 2 {
+            if gtm::is_before(now, least) {
                 return Err(Error::new(
                     Class::Cluster,
                     format!("the GTM is at GXID {now}, before {least}, where it was when the snapshot was made"),

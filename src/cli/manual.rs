@@ -151,6 +151,23 @@ EXAMPLES
                                   then: PGPASSFILE=~/.pgpass-lab psql …
   pgxc-lab export diagram > lab.svg";
 
+pub(super) const START: &str = "\
+EXAMPLES
+  pgxc-lab start                  everything that does not serve
+  pgxc-lab start --component datanode
+  pgxc-lab start --on db3,db4";
+
+pub(super) const STOP: &str = "\
+EXAMPLES
+  pgxc-lab stop                   all components, the guests go on
+  pgxc-lab stop --on db3 --component datanode
+  pgxc-lab stop --component coordinator,datanode";
+
+pub(super) const RESTART: &str = "\
+EXAMPLES
+  pgxc-lab restart                the whole cluster
+  pgxc-lab restart --component gtm_proxy --on db3";
+
 pub(super) const SNAPSHOT: &str = "\
 EXAMPLES
   pgxc-lab snapshot create loaded --note 'one million rows'

@@ -1,6 +1,6 @@
 //! The verbs and what each of them takes.
 
-use super::{Endpoint, Selector, manual};
+use super::{Endpoint, Selection, Selector, manual};
 use crate::{
     lab::{BootMode, NodeName, Role},
     verify::Suite,
@@ -169,6 +169,24 @@ pub enum Verb {
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
+
+    /// Start components of a lab that is up
+    ///
+    /// From the GTM to the coordinators, each kind when the one before it serves. Ends when every component
+    /// answers.
+    #[command(after_help = manual::START)]
+    Start(Selection),
+
+    /// Stop components, and leave their guests running
+    ///
+    /// From the coordinators to the GTM, the fast way. Ends when no process of them is left. It is not remembered:
+    /// `start`, `up` and a reboot of the guest bring them back.
+    #[command(after_help = manual::STOP)]
+    Stop(Selection),
+
+    /// Stop components, then start them
+    #[command(after_help = manual::RESTART)]
+    Restart(Selection),
 
     /// Make and look after snapshots of the whole running lab
     #[command(subcommand, after_help = manual::SNAPSHOT)]

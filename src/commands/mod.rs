@@ -1,6 +1,7 @@
 //! One verb per file.
 
 mod collect;
+mod components;
 mod config;
 mod destroy;
 mod doctor;
@@ -25,6 +26,7 @@ mod verify;
 use crate::{
     cli::{self, Arguments, Verb},
     error::{Class, Result, ResultExt},
+    plan::Wish,
 };
 use std::io::Write;
 
@@ -52,6 +54,9 @@ pub async fn run(arguments: &Arguments) -> Result<u8> {
         Verb::Collect { since, out } => collect::run(arguments, since.as_deref(), out.as_deref()).await,
         Verb::Config(verb) => config::run(arguments, verb).await,
         Verb::Export { what, out } => export::run(arguments, *what, out.as_deref()),
+        Verb::Start(selection) => components::run(arguments, Wish::Start, selection).await,
+        Verb::Stop(selection) => components::run(arguments, Wish::Stop, selection).await,
+        Verb::Restart(selection) => components::run(arguments, Wish::Restart, selection).await,
         Verb::Snapshot(verb) => snapshot::run(arguments, verb).await,
         Verb::Restore { name } => restore::run(arguments, name).await,
         Verb::Rebuild { cold, why } => rebuild::run(arguments, *cold, *why).await,

@@ -1,11 +1,16 @@
 //! What runs that change a lab have in common: the lock, the display, signals, how the end is told.
 
 use crate::{
+    apply::Site,
     cli::Arguments,
+    context::Record,
     error::{Class, Error, Result, ResultExt},
     event::Events,
     executor::Tally,
     host::{Home, Lock},
+    journal::Journal,
+    prepare,
+    snapshot::replace,
     ui,
 };
 use std::{
@@ -34,6 +39,21 @@ pub(super) fn lock(home: &Home, lab: &str) -> Result<Lock> {
 /// Where that lock lies.
 pub(super) fn lock_path(home: &Home, lab: &str) -> std::path::PathBuf {
     home.path().join("locks").join(lab)
+}
+
+/// The site of a lab that is up, as its record says it is; the lock is held.
+///
+/// # Errors
+/// When there is no such lab, it does not run, or a restore of it did not end.
+pub(super) fn standing(home: &Home, lab: &str, events: &Events) -> Result<Site> {
+    let dir = home.lab(lab);
+    let none = || Error::new(Class::Host, format!("lab `{lab}` is not up")).hint("`pgxc-lab up` makes it");
+    let record = Record::read(&dir)?.ok_or_else(none)?;
+    replace::check(&dir)?;
+    let journal = Journal::open(&dir.journal())?;
+    let site = prepare::recorded(home.clone(), dir.clone(), &dir, &record, journal, events.clone())?;
+    site.host()?;
+    Ok(site)
 }
 
 /// Asks before something of a person's is lost; `--yes`, or nobody at a terminal, is a yes.

@@ -18,6 +18,7 @@ use crate::{
     guest::{Debian, GuestFile, GuestSystem},
     lab::{EngineKind, Lab, Node, Placed, Role},
 };
+use std::net::Ipv4Addr;
 
 /// Describes one kind of cluster.
 pub trait Engine: Send + Sync {
@@ -112,7 +113,16 @@ pub enum Ready {
         /// TCP port on the node.
         port: u16,
     },
-    /// This file exists and its unit is active; what proves a proxy end to end is a query on its datanode.
+    /// The GTM protocol answers on this port, the GTM has this standby registered, and the GXIDs of both agree.
+    Standby {
+        /// TCP port on the node.
+        port: u16,
+        /// The standby's own name.
+        name: String,
+        /// Address and port of the GTM that it follows.
+        gtm: (Ipv4Addr, u16),
+    },
+    /// This file exists: its unit removes it when the server ends. What proves a proxy end to end is a query on its datanode.
     File {
         /// Absolute path in the guest, below the export.
         path: String,

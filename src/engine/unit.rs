@@ -23,7 +23,7 @@ pub(crate) struct Unit<'a> {
     pub proof: &'a str,
     /// The server's pid file, relative to the directory.
     pub pid_file: &'a str,
-    /// Files removed before every start, relative to the directory.
+    /// Files removed before every start and after every end, relative to the directory.
     pub stale: Vec<&'a str>,
     /// `Environment=` values.
     pub environment: Vec<String>,
@@ -103,6 +103,11 @@ impl Unit<'_> {
         text.push_str(&format!("ExecStart={}\n", escape(&self.command)));
         if let Some(listening) = &self.listening {
             text.push_str(&format!("ExecStartPost=/bin/sh -c '{}'\n", shell(listening)));
+        }
+        // What says that it listens must not outlive it: a proxy cannot be asked.
+        let leaves: Vec<String> = self.stale.iter().map(|file| format!(" {}/{file}", self.directory)).collect();
+        if !leaves.is_empty() {
+            text.push_str(&format!("ExecStopPost=/bin/rm -f{}\n", escape(&leaves.concat())));
         }
         let (signal, restart) = match self.stop {
             Stop::Fast => ("SIGINT", "on-failure"),

@@ -40,6 +40,7 @@ fn a_lab_converges_from_anything_half_made() {
     is_checked_and_a_wrong_catalogue_is_found(&bench);
     keeps_data_and_components_over_a_reboot(&bench);
     comes_back_after_a_guest_was_destroyed_by_hand(&bench);
+    stops_and_starts_components(&bench);
     takes_a_changed_parameter(&bench);
     takes_one_node_more(&bench);
 
@@ -95,6 +96,23 @@ fn comes_back_after_a_guest_was_destroyed_by_hand(bench: &Bench) {
     bench.run(&["status"]).failed_with(8);
     bench.run(&["up"]).succeeded();
     assert_eq!(count(bench, "kept"), "100");
+}
+
+fn stops_and_starts_components(bench: &Bench) {
+    bench.run(&["stop", "--on", "db-192-168-122-174"]).succeeded();
+    let status = bench.run(&["status", "--json"]).failed_with(8).json();
+    let serving = |node: usize| {
+        let components = status["nodes"][node]["components"].as_array().expect("components").clone();
+        components.iter().map(|component| component["serves"] == true).collect::<Vec<_>>()
+    };
+    assert_eq!(serving(3), [false, false, false], "{status}");
+    assert!(serving(0).into_iter().chain(serving(2)).all(|serves| serves), "{status}");
+    let gone = bench.run(&["stop", "--on", "db-192-168-122-174", "--component", "datanode", "-v"]).succeeded();
+    assert!(gone.stderr.contains("`datanode_2` does not run"), "{}", gone.stderr);
+    bench.run(&["start"]).succeeded();
+    bench.run(&["status"]).succeeded();
+    assert_eq!(count(bench, "kept"), "100");
+    bench.run(&["start", "--on", "db-192-168-122-171", "--component", "datanode"]).failed_with(2);
 }
 
 fn takes_a_changed_parameter(bench: &Bench) {

@@ -57,7 +57,7 @@ impl Engine for PostgresXc {
         };
         let port = placed.component.port;
         let (files, ready) = match placed.role {
-            Role::Gtm | Role::GtmStandby => (vec![file("gtm.conf", parameters(lab, placed))], Ready::Gtm { port }),
+            Role::Gtm | Role::GtmStandby => (vec![file("gtm.conf", parameters(lab, placed))], gtm_ready(lab, placed)),
             Role::GtmProxy => (
                 vec![file("gtm_proxy.conf", parameters(lab, placed))],
                 Ready::File { path: format!("{directory}/gtm_proxy.opts") },
@@ -137,6 +137,17 @@ impl Engine for PostgresXc {
 
     fn in_doubt(&self, lab: &Lab) -> Option<InDoubt> {
         proof::in_doubt(lab)
+    }
+}
+
+/// A GTM answers; a standby also follows its GTM.
+fn gtm_ready(lab: &Lab, placed: Placed<'_>) -> Ready {
+    let port = placed.component.port;
+    match lab.placed(Role::Gtm).first() {
+        Some(gtm) if placed.role == Role::GtmStandby => {
+            Ready::Standby { port, name: placed.name.to_string(), gtm: (gtm.node.address, gtm.component.port) }
+        }
+        _ => Ready::Gtm { port },
     }
 }
 
