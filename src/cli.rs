@@ -10,7 +10,7 @@ pub use endpoint::Endpoint;
 pub use manual::{completions, man_pages};
 pub use selection::Selection;
 pub use selector::Selector;
-pub use verb::{ConfigVerb, Export, ImageVerb, NightlyVerb, SnapshotVerb, Verb};
+pub use verb::{ConfigVerb, Export, FailoverVerb, ImageVerb, NightlyVerb, SnapshotVerb, Verb};
 
 use crate::{
     lab::{BootMode, NodeName},

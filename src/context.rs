@@ -7,7 +7,7 @@ use crate::{
     error::{Class, Error, Result, ResultExt},
     fit::{self, Proportion},
     host::{Accelerator, Home, LabDir, Private, capacity},
-    lab::{EngineKind, Lab, Node},
+    lab::{EngineKind, Failover, Lab, Node, Role},
     remote::Keys,
     sql::Login,
 };
@@ -43,6 +43,9 @@ pub struct Record {
     pub uses: Vec<String>,
     /// The accelerator's word.
     pub accelerator: Accelerator,
+    /// The last failover of the GTM, unless it is where lab.yaml has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failover: Option<Failover>,
 }
 
 impl Record {
@@ -58,16 +61,54 @@ impl Record {
             .or_error(Class::Host, || format!("cannot understand `{}`", path.display()))
     }
 
-    /// A lab as it was fitted when it was brought up.
+    /// A lab as it was fitted when it was brought up, with the GTM where a failover left it.
     ///
     /// # Errors
-    /// When it cannot be fitted.
+    /// When it cannot be fitted, or has no place for that GTM.
     pub fn fitted(&self, lab: &Lab) -> Result<Lab> {
         let mut lab = fit::fit(lab, capacity::memory()?, Some(self.proportion))?.lab;
         if self.accelerator == Accelerator::Tcg {
             fit::slow_down(&mut lab);
         }
-        Ok(lab)
+        self.failed_over(lab)
+    }
+
+    /// A lab with the GTM where a failover left it.
+    ///
+    /// # Errors
+    /// When lab.yaml has neither the GTM nor its standby there any more: the other one would give GXIDs a second time.
+    pub fn failed_over(&self, lab: Lab) -> Result<Lab> {
+        let Some(failover) = &self.failover else { return Ok(lab) };
+        let name = lab.name.clone();
+        lab.with_gtm_on(failover.gtm().as_str()).ok_or_else(|| {
+            Error::new(
+                Class::LabFile,
+                format!("the GTM of lab `{name}` is on `{}` since a failover, where lab.yaml has none", failover.gtm()),
+            )
+            .hint("give that node `gtm_standby` and the other one `gtm` again, or `pgxc-lab destroy` the lab")
+        })
+    }
+
+    /// Refuses a lab whose failover did not end: perhaps it has no GTM at all.
+    ///
+    /// # Errors
+    /// With the command that goes on with it.
+    pub fn check_failover(&self) -> Result<()> {
+        let Some(Failover::Begun { gtm }) = &self.failover else { return Ok(()) };
+        Err(Error::new(Class::Cluster, format!("a failover of the GTM to `{gtm}` did not end"))
+            .hint("`pgxc-lab failover gtm` goes on with it"))
+    }
+
+    /// Records how far a failover came. A GTM that is back where lab.yaml has it needs no record.
+    ///
+    /// # Errors
+    /// When the disk refuses, or lab.yaml cannot be understood by this version.
+    pub fn record_failover(mut self, dir: &LabDir, failover: Failover) -> Result<Record> {
+        let lab = config::parse(&self.lab_yaml, &self.lab_file).map_err(config::Problems::into_error)?;
+        let home = lab.placed(Role::Gtm).iter().any(|gtm| gtm.node.name == *failover.gtm());
+        self.failover = Some(failover).filter(|failover| !(home && matches!(failover, Failover::Done { .. })));
+        self.write(dir)?;
+        Ok(self)
     }
 
     /// Writes it.
@@ -211,4 +252,60 @@ pub fn login(lab: &Lab, dir: &LabDir) -> Result<Login> {
         }
     };
     Ok(Login { user: lab.cluster.superuser.to_string(), password, database: "postgres".into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LAB: &str = include_str!("../tests/labs/four.yaml");
+
+    fn record(lab_yaml: &str) -> Record {
+        Record {
+            lab_yaml: lab_yaml.into(),
+            lab_file: "/four.yaml".into(),
+            engine: EngineKind::PostgresXc,
+            image: "debian-12".into(),
+            source: None,
+            proportion: Proportion::WHOLE,
+            uses: Vec::new(),
+            accelerator: Accelerator::Kvm,
+            failover: None,
+        }
+    }
+
+    fn name(last: u8) -> crate::lab::NodeName {
+        format!("db-192-168-122-{last}").parse().expect("a name")
+    }
+
+    fn gtm_of(record: &Record) -> Result<String> {
+        let lab = config::parse(&record.lab_yaml, &record.lab_file).map_err(config::Problems::into_error)?;
+        let lab = record.failed_over(lab)?;
+        Ok(lab.placed(Role::Gtm)[0].node.name.to_string())
+    }
+
+    #[test]
+    fn a_failover_is_remembered_until_the_gtm_is_home_again() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let dir = LabDir::at(directory.path());
+        let begun = record(LAB).record_failover(&dir, Failover::Begun { gtm: name(172) }).expect("it writes");
+        assert!(begun.check_failover().is_err());
+        let done = begun.record_failover(&dir, Failover::Done { gtm: name(172) }).expect("it writes");
+        done.check_failover().expect("it ended");
+        let read = Record::read(&dir).expect("it reads").expect("it is there");
+        assert_eq!(gtm_of(&read).expect("a GTM"), "db-192-168-122-172");
+        let home = read.record_failover(&dir, Failover::Begun { gtm: name(171) }).expect("it writes");
+        assert!(home.check_failover().is_err(), "also on the way home");
+        let home = home.record_failover(&dir, Failover::Done { gtm: name(171) }).expect("it writes");
+        assert_eq!((home.failover.as_ref(), gtm_of(&home).expect("a GTM")), (None, "db-192-168-122-171".into()));
+    }
+
+    #[test]
+    fn a_lab_without_a_place_for_its_gtm_is_refused() {
+        let moved = LAB.replace("roles: [gtm_standby]", "roles: []");
+        let record = Record { failover: Some(Failover::Done { gtm: name(172) }), ..record(&moved) };
+        let error = gtm_of(&record).expect_err("no GTM can be there");
+        assert_eq!(error.class(), Class::LabFile);
+        assert!(error.message().contains("on `db-192-168-122-172` since a failover"), "{error}");
+    }
 }

@@ -31,9 +31,19 @@ const NODE_LIST: i32 = 6;
 const NODE_LIST_RESULT: i32 = 3;
 /// Status of a registered node that is there (XC's NODE_CONNECTED).
 const CONNECTED: u32 = 0;
+/// Message: what a GTM tells its standby when it gave out several GXIDs. There is no answer. That for a single one (14) is
+/// none: 1.0.2 lacks a `break` behind it, and reports an error.
+const GAVE_GXIDS: i32 = 16;
+/// Message: what a GTM tells its standby when that transaction was rolled back. There is no answer.
+const ROLLED_BACK: i32 = 28;
+/// Isolation level of a transaction (XC's GTM_ISOLATION_RC).
+const READ_COMMITTED: i32 = 1;
+/// The last of a GTM's slots for transactions; a GTM takes them in order, so this one is free (XC's
+/// GTM_MAX_GLOBAL_TRANSACTIONS).
+const LAST_SLOT: i32 = 4095;
 /// How many GXIDs a standby may be behind: more than are given out while both are asked, or before the last words of a
 /// GTM that dies reach its standby. A GTM that crashed goes on a million further than it was.
-const LAG: u32 = 10_000;
+pub const LAG: u32 = 10_000;
 /// Longest answer that we read: node lists of the largest clusters are far below.
 const LONGEST_ANSWER: usize = 1 << 20;
 
@@ -85,8 +95,39 @@ pub fn is_before(gxid: u32, other: u32) -> bool {
 }
 
 /// Whether one GXID comes so long before another that a standby there does not follow a GTM here.
-fn is_far_before(gxid: u32, other: u32) -> bool {
+pub fn is_far_before(gxid: u32, other: u32) -> bool {
     is_before(gxid, other) && other.wrapping_sub(gxid) > LAG
+}
+
+/// Makes a standby go on behind this GXID, as if its GTM had given it out; gives its next one.
+///
+/// A standby of 1.0.2 is behind by one half of the time: its counter is moved only by a GXID beyond it, not by the one that
+/// it points at (XC's GTM_BkupBeginTransactionGetGXIDMulti). Promoted as it is, it gives the last GXID a second time.
+///
+/// # Errors
+/// When it does not answer, or did not move.
+pub async fn skip(host: &Private, standby: (Ipv4Addr, u16), gxid: u32, patience: Duration) -> Result<u32> {
+    let next = probe(host, standby, patience, async |session| {
+        session.tell(&given_out(gxid)).await?;
+        session.tell(&rolled_back(gxid)).await?;
+        session.next_gxid().await
+    })
+    .await?;
+    if !is_before(gxid, next) {
+        return Err(Error::new(Class::Cluster, format!("the standby stays at GXID {next} and does not skip {gxid}")));
+    }
+    Ok(next)
+}
+
+fn given_out(gxid: u32) -> Vec<u8> {
+    let numbers = [GAVE_GXIDS, 1, LAST_SLOT, gxid.cast_signed(), READ_COMMITTED];
+    // In the end: not read-only, and of no connection of a proxy.
+    [&numbers.map(i32::to_be_bytes).concat()[..], &[0], &[0xff; 2]].concat()
+}
+
+fn rolled_back(gxid: u32) -> Vec<u8> {
+    // The one number that is in host order; the 1 says that it is a GXID.
+    [&ROLLED_BACK.to_be_bytes()[..], &[1], &gxid.to_ne_bytes()].concat()
 }
 
 /// A session with a GTM, the questions in it, and its end, all within one patience.
@@ -288,6 +329,13 @@ mod tests {
         assert_eq!(nodes[0], datanode);
         assert_eq!((nodes[1].role, nodes[1].name.as_str(), nodes[1].connected), (Role::GtmStandby, "two", false));
         assert!(read_nodes(&body[..body.len() - 1]).is_none(), "one byte is missing");
+    }
+
+    #[test]
+    fn a_standby_is_told_as_by_its_gtm() {
+        let numbers = [[0, 0, 0, 16], [0, 0, 0, 1], [0, 0, 15, 255], [0, 0, 0x28, 0x49], [0, 0, 0, 1]];
+        assert_eq!(given_out(10313), [&numbers.concat()[..], &[0, 255, 255]].concat());
+        assert_eq!(rolled_back(10313), [&[0, 0, 0, 28, 1][..], &10313u32.to_ne_bytes()].concat());
     }
 
     #[test]

@@ -5,8 +5,10 @@
 //! the same eight boots).
 
 mod components;
+mod failover;
 
 pub use components::{Wish, components};
+pub use failover::failover;
 
 use crate::{
     engine::Engine,
@@ -65,6 +67,17 @@ pub enum Action {
         /// Its kind.
         role: Role,
     },
+    /// End what was the GTM, and see to it that it does not come back as one.
+    Fence,
+    /// Make the standby the GTM.
+    Promote {
+        /// The GXID that it must not be below.
+        gxid: Option<u32>,
+    },
+    /// Lead the proxy of a node to the new GTM.
+    Reconnect,
+    /// Start what was the GTM as the standby.
+    Rejoin,
     /// Copy exports and disks from a snapshot.
     Place {
         /// The snapshot's directory.

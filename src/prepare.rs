@@ -84,6 +84,8 @@ impl LockFile {
 pub enum Purpose {
     /// `plan`: nothing is touched.
     Look,
+    /// `rebuild`: nothing is touched, and what became of the lab since its `up` does not count.
+    Anew,
     /// `up`: choices are recorded.
     Act,
 }
@@ -97,6 +99,10 @@ pub async fn site(arguments: &Arguments, home: Home, purpose: Purpose, events: E
     let mut loaded = config::load(&file).map_err(config::Problems::into_error)?;
     let dir = home.lab(loaded.lab.name.as_str());
     let old = Record::read(&dir)?;
+    let failover = old.as_ref().filter(|_| purpose != Purpose::Anew).and_then(|record| record.failover.clone());
+    if let Some(record) = old.as_ref().filter(|_| purpose == Purpose::Act) {
+        record.check_failover()?;
+    }
     let lock_path = LockFile::path(&file);
     let mut lock = LockFile::read(&lock_path)?;
 
@@ -110,10 +116,13 @@ pub async fn site(arguments: &Arguments, home: Home, purpose: Purpose, events: E
     if accelerator == Accelerator::Tcg {
         fitted.notes.extend(fit::slow_down(&mut fitted.lab));
     }
-    if old.is_none() || purpose == Purpose::Look {
+    if old.is_none() || purpose != Purpose::Act {
         for note in &fitted.notes {
             events.note(note.clone());
         }
+    }
+    if let Some(record) = old.as_ref().filter(|_| failover.is_some()) {
+        fitted.lab = record.failed_over(fitted.lab)?;
     }
     check_room(&fitted.lab, &home, &dir)?;
 
@@ -145,6 +154,7 @@ pub async fn site(arguments: &Arguments, home: Home, purpose: Purpose, events: E
             proportion: fitted.proportion,
             uses,
             accelerator,
+            failover,
         })
     } else {
         None
@@ -156,7 +166,7 @@ pub async fn site(arguments: &Arguments, home: Home, purpose: Purpose, events: E
     });
     let journal = Arc::new(match purpose {
         Purpose::Act => Journal::open(&dir.journal())?,
-        Purpose::Look => Journal::read(&dir.journal()),
+        Purpose::Look | Purpose::Anew => Journal::read(&dir.journal()),
     });
     let site = Site::new(Parts { lab: fitted.lab, home, dir, image, engine, kit, accelerator, login, journal, events });
     if let Some(mut record) = record {

@@ -128,6 +128,40 @@ fn components_as_text() {
     });
 }
 
+#[test]
+fn a_failover_as_text() {
+    let lab = load(Path::new("tests/labs/four.yaml")).with_gtm_on("db-192-168-122-172").expect("it has the standby");
+    let plan = plan::failover(&lab, Some(10313));
+    insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
+        insta::assert_snapshot!("plan-four-failover", text(&plan));
+    });
+}
+
+/// Two GTMs give the same GXIDs: whatever a failover does, it does after the old one ended.
+#[test]
+fn a_failover_ends_the_old_gtm_before_anything_else() {
+    for file in lab_files() {
+        let lab = load(&file);
+        let Some(standby) = lab.placed(Role::GtmStandby).first().map(|placed| placed.node.name.to_string()) else {
+            continue;
+        };
+        let lab = lab.with_gtm_on(&standby).expect("it has the standby");
+        let plan = plan::failover(&lab, None);
+        let before = before(&plan);
+        let fence = format!("{}/fence", lab.placed(Role::GtmStandby)[0].node.name);
+        for step in before.keys().filter(|step| **step != fence) {
+            let (mut open, mut seen) = (vec![*step], BTreeSet::new());
+            while let Some(next) = open.pop() {
+                if seen.insert(next) {
+                    open.extend(&before[next]);
+                }
+            }
+            assert!(seen.contains(fence.as_str()), "{}: {step} does not wait for {fence}", file.display());
+        }
+        assert!(before[fence.as_str()].is_empty());
+    }
+}
+
 /// Whatever is chosen, no component starts before one of an earlier kind or stops before one of a later kind.
 #[test]
 fn components_start_and_stop_in_order() {

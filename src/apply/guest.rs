@@ -140,6 +140,14 @@ impl Site {
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
         }
+        self.cut_power(node).await
+    }
+
+    /// Cuts the power of a guest.
+    ///
+    /// # Errors
+    /// When libvirt refuses.
+    pub(super) async fn cut_power(&self, node: &Node) -> Result<()> {
         self.forget_shell(node);
         let name = node.name.to_string();
         self.libvirt(move |libvirt| libvirt.power_off(&name)).await

@@ -3,6 +3,7 @@
 mod base;
 mod cluster;
 mod components;
+mod failover;
 mod guest;
 mod ladder;
 mod native;
@@ -45,6 +46,8 @@ impl Apply for Site {
             Action::Proof => Ok(self.foresee_proof(step)),
             Action::Start { role } => self.foresee_start(step, *role).await,
             Action::Stop { role } => self.foresee_stop(step, *role).await,
+            Action::Fence => self.foresee_fence(step).await,
+            Action::Promote { .. } | Action::Reconnect | Action::Rejoin => Ok(Foresight::Changes),
             // A reload or restore never finds its work done: it was asked for.
             Action::Reload
             | Action::Place { .. }
@@ -75,6 +78,10 @@ impl Apply for Site {
             Action::Proof => self.proof(step).await?,
             Action::Start { role } => self.start(step, *role).await?,
             Action::Stop { role } => self.stop_component(step, *role).await?,
+            Action::Fence => self.fence(step).await?,
+            Action::Promote { gxid } => self.promote(step, *gxid).await?,
+            Action::Reconnect => self.reconnect(step).await?,
+            Action::Rejoin => self.rejoin(step).await?,
             Action::Place { snapshot } => self.place(snapshot).await?,
             Action::Load { memory } => self.load(step, memory).await?,
             Action::Resume { nodes } => self.resume(nodes).await?,

@@ -62,7 +62,7 @@ impl Site {
     }
 
     /// A path of the guest below its mount point, as it lies on the export, reachable from here.
-    fn on_export(&self, node: &Node, path: &str) -> Result<PathBuf> {
+    pub(super) fn on_export(&self, node: &Node, path: &str) -> Result<PathBuf> {
         let below = path.strip_prefix(&self.lab.nfs.mount).map(|below| below.trim_start_matches('/'));
         let below = below
             .ok_or_else(|| Error::new(Class::Internal, format!("`{path}` is not below `{}`", self.lab.nfs.mount)))?;
@@ -179,7 +179,7 @@ install -o "$OWNER" -g "$OWNER" -m 600 "$SECRET" "$root/run/superuser"
 exec chroot --userspec="$OWNER:$OWNER" "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C PASSWORD_FILE=/run/superuser sh -ceu "cd /; $SCRIPT" </dev/null
 "#;
 
-fn is_as_wanted(path: &Path, file: &GuestFile) -> bool {
+pub(super) fn is_as_wanted(path: &Path, file: &GuestFile) -> bool {
     let Ok(data) = fs::symlink_metadata(path) else { return false };
     let owned = data.uid() == file.owner && data.gid() == file.owner;
     match &file.content {
@@ -193,7 +193,7 @@ fn is_as_wanted(path: &Path, file: &GuestFile) -> bool {
 
 /// Writes a file of an export. A file that is there is written in place: guests see that at their next open, while they
 /// may take the old file for a new one of the same name for up to a minute (NFS caches names).
-fn write(path: &Path, file: &GuestFile) -> Result<()> {
+pub(super) fn write(path: &Path, file: &GuestFile) -> Result<()> {
     let cannot = || format!("cannot write `{}`", path.display());
     match &file.content {
         Content::Text(text) => fs::write(path, text).or_error(Class::Host, cannot)?,

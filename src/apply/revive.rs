@@ -137,9 +137,9 @@ impl Site {
             if gtm::is_before(now, least) {
                 return Err(Error::new(
                     Class::Cluster,
-                    format!("the GTM is at GXID {now}, before {least}, where it was when the snapshot was made"),
+                    format!("the GTM is at GXID {now}, before {least}, where it was already"),
                 )
-                .hint("do not write to this cluster: restore the snapshot once more"));
+                .hint("do not write to this cluster: rows would vanish; `pgxc-lab restore` brings a snapshot back"));
             }
             facts.push(format!("GXID {now}, not below {least}"));
         }
@@ -168,7 +168,7 @@ impl Site {
         let (Some(first), Some(last)) = (coordinators.first().copied(), coordinators.last().copied()) else {
             return Err(Error::new(Class::Internal, "a lab without a coordinator"));
         };
-        // What an earlier restore left is looked for only when it is in the way: each DDL goes to every node.
+        // What an earlier run left is looked for only when it is in the way: each DDL goes to every node.
         if self.once(first, &writes.prepare, &[]).await.is_err() {
             let _ = self.once(first, &writes.clean, &[]).await;
             self.persistently(first, &writes.prepare, &[]).await?;
@@ -222,7 +222,7 @@ impl Site {
             match self.once(on, statements, counts).await {
                 Ok(counted) => return Ok(counted),
                 Err(error) if Instant::now() > deadline => {
-                    return Err(error.context(format!("`{}` does not serve after the restore", on.name)));
+                    return Err(error.context(format!("`{}` takes no writes", on.name)));
                 }
                 Err(error) => {
                     self.log(on.node, &format!("# {} tries again: {error}", on.name));

@@ -168,6 +168,12 @@ EXAMPLES
   pgxc-lab restart                the whole cluster
   pgxc-lab restart --component gtm_proxy --on db3";
 
+pub(super) const FAILOVER: &str = "\
+EXAMPLES
+  pgxc-lab failover gtm           the standby becomes the GTM
+  pgxc-lab failover gtm           and back
+  pgxc-lab failover gtm --to db2  only unless it is there already";
+
 pub(super) const SNAPSHOT: &str = "\
 EXAMPLES
   pgxc-lab snapshot create loaded --note 'one million rows'

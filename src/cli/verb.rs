@@ -188,6 +188,10 @@ pub enum Verb {
     #[command(after_help = manual::RESTART)]
     Restart(Selection),
 
+    /// Have a standby take over
+    #[command(subcommand, after_help = manual::FAILOVER)]
+    Failover(FailoverVerb),
+
     /// Make and look after snapshots of the whole running lab
     #[command(subcommand, after_help = manual::SNAPSHOT)]
     Snapshot(SnapshotVerb),
@@ -255,6 +259,21 @@ pub enum Verb {
     InternalGuardian {
         /// The lab's directory
         directory: PathBuf,
+    },
+}
+
+/// What to take over.
+#[derive(Clone, Debug, PartialEq, Subcommand)]
+pub enum FailoverVerb {
+    /// Promote the GTM's standby, and make the old GTM the standby
+    ///
+    /// The old GTM is stopped, or the power of its guest is cut when it does not answer, before anything else
+    /// happens. Then the proxies are led to the new one. Refused when the standby does not follow. lab.yaml stays
+    /// as it is: the lab itself remembers where its GTM is.
+    Gtm {
+        /// The node that is to have the GTM; nothing is done when it has it [default: that of the standby]
+        #[arg(long, value_name = "NODE")]
+        to: Option<NodeName>,
     },
 }
 

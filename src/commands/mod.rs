@@ -7,6 +7,7 @@ mod destroy;
 mod doctor;
 mod exec;
 mod export;
+mod failover;
 mod forward;
 mod image;
 mod logs;
@@ -57,6 +58,7 @@ pub async fn run(arguments: &Arguments) -> Result<u8> {
         Verb::Start(selection) => components::run(arguments, Wish::Start, selection).await,
         Verb::Stop(selection) => components::run(arguments, Wish::Stop, selection).await,
         Verb::Restart(selection) => components::run(arguments, Wish::Restart, selection).await,
+        Verb::Failover(cli::FailoverVerb::Gtm { to }) => failover::run(arguments, to.as_ref()).await,
         Verb::Snapshot(verb) => snapshot::run(arguments, verb).await,
         Verb::Restore { name } => restore::run(arguments, name).await,
         Verb::Rebuild { cold, why } => rebuild::run(arguments, *cold, *why).await,

@@ -137,7 +137,7 @@ fn is_whole(manifest: &Manifest) -> bool {
 }
 
 async fn inputs(arguments: &Arguments, home: &Home, events: &Events) -> Result<Inputs> {
-    let site = prepare::site(arguments, home.clone(), Purpose::Look, events.clone()).await?;
+    let site = prepare::site(arguments, home.clone(), Purpose::Anew, events.clone()).await?;
     Ok(Inputs::of(&site))
 }
 

@@ -7,7 +7,7 @@ use crate::{
     error::{Class, Error, Result, ResultExt},
     event::Events,
     executor::Tally,
-    host::{Home, Lock},
+    host::{Home, LabDir, Lock},
     journal::Journal,
     prepare,
     snapshot::replace,
@@ -50,8 +50,17 @@ pub(super) fn standing(home: &Home, lab: &str, events: &Events) -> Result<Site> 
     let none = || Error::new(Class::Host, format!("lab `{lab}` is not up")).hint("`pgxc-lab up` makes it");
     let record = Record::read(&dir)?.ok_or_else(none)?;
     replace::check(&dir)?;
+    record.check_failover()?;
+    standing_as(home, &record, &dir, events)
+}
+
+/// The same, as a record says it is that may tell of a failover that did not end.
+///
+/// # Errors
+/// As [`standing`].
+pub(super) fn standing_as(home: &Home, record: &Record, dir: &LabDir, events: &Events) -> Result<Site> {
     let journal = Journal::open(&dir.journal())?;
-    let site = prepare::recorded(home.clone(), dir.clone(), &dir, &record, journal, events.clone())?;
+    let site = prepare::recorded(home.clone(), dir.clone(), dir, record, journal, events.clone())?;
     site.host()?;
     Ok(site)
 }

@@ -6,7 +6,7 @@ use crate::{
     context::Standing,
     error::{Class, Result},
     hypervisor::{DomainState, Libvirt, SeenDomain},
-    lab::Role,
+    lab::{Failover, Role},
     ui::Table,
 };
 use serde::Serialize;
@@ -25,6 +25,8 @@ pub(super) struct Status {
     engine: &'static str,
     accelerator: &'static str,
     healthy: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failover: Option<Failover>,
     nodes: Vec<NodeStatus>,
 }
 
@@ -123,13 +125,16 @@ pub(super) async fn look(standing: &Standing) -> Result<Status> {
     for (place, component) in components {
         nodes[place].components.push(component);
     }
-    let healthy =
-        nodes.iter().all(|node| node.domain == "running" && node.components.iter().all(|component| component.serves));
+    let healthy = standing.record.check_failover().is_ok()
+        && nodes
+            .iter()
+            .all(|node| node.domain == "running" && node.components.iter().all(|component| component.serves));
     Ok(Status {
         lab: standing.lab.name.to_string(),
         engine: standing.record.engine.as_str(),
         accelerator: standing.record.accelerator.as_str(),
         healthy,
+        failover: standing.record.failover.clone(),
         nodes,
     })
 }
@@ -156,6 +161,13 @@ fn show(status: &Status) -> Result<()> {
         table.row([node.node.clone(), node.address.clone(), node.memory.clone(), node.domain.clone(), components]);
     }
     super::print(&format!("lab {}, engine {}, {}\n{table}", status.lab, status.engine, status.accelerator))?;
+    match &status.failover {
+        Some(Failover::Done { gtm }) => super::print(&format!("the GTM is on {gtm} since a failover\n")).map(drop)?,
+        Some(Failover::Begun { gtm }) => {
+            eprintln!("a failover of the GTM to {gtm} did not end: `pgxc-lab failover gtm` goes on with it");
+        }
+        None => {}
+    }
     for node in &status.nodes {
         for component in node.components.iter().filter(|component| !component.serves) {
             eprintln!("{} of {}: {}", component.name, node.node, component.detail);

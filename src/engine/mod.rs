@@ -57,11 +57,14 @@ pub trait Engine: Send + Sync {
     /// The short proof at the end of `up`.
     fn proof(&self, lab: &Lab) -> Proof;
 
-    /// The shorter proof at the end of `restore`: a write through every coordinator.
+    /// The shorter proof at the end of `restore` and `failover`: a write through every coordinator.
     fn writes(&self, lab: &Lab) -> Writes;
 
     /// The query that tells a server's WAL position.
     fn wal_position(&self) -> &'static str;
+
+    /// How the standby of the GTM takes its place, in a lab whose roles are already as they are to be; `None` without a GTM.
+    fn takeover(&self, lab: &Lab) -> Option<Takeover>;
 
     /// How transactions that were prepared and then left alone are found and resolved, where the engine prepares any.
     fn in_doubt(&self, lab: &Lab) -> Option<InDoubt>;
@@ -158,7 +161,7 @@ pub struct Proof {
     pub clean: Vec<String>,
 }
 
-/// The short proof at the end of `restore`: every coordinator writes to every datanode, the last one counts.
+/// The short proof at the end of `restore` and `failover`: every coordinator writes to every datanode, the last one counts.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Writes {
     /// Statements through the first coordinator that make an empty table, or fail when an earlier proof left one.
@@ -181,6 +184,20 @@ pub struct InDoubt {
     /// POSIX script that resolves them, run as the cluster's user on the node of the first coordinator, with the
     /// superuser's password in `PGPASSWORD`.
     pub resolve: String,
+}
+
+/// How the standby of a GTM takes its place.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Takeover {
+    /// POSIX script that promotes the standby, run as root on its node; it ends when it is the GTM, and may be run again.
+    pub promote: String,
+    /// POSIX script that leads a proxy to the new GTM, run as root on the proxy's node; it may be run again.
+    pub reconnect: String,
+    /// Files in a GTM's data directory in which its next GXID is noted while it runs, in decimal.
+    pub marks: Vec<String>,
+    /// File in a GTM's data directory that begins with the next GXID when it ended in an orderly way: four bytes, in the
+    /// order of the guests' processors.
+    pub control: String,
 }
 
 /// Rows that each coordinator writes in [`Writes`], spread over the datanodes: such a transaction commits in two phases.

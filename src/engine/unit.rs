@@ -147,9 +147,9 @@ pub(crate) fn until_file(file: &str) -> String {
     format!("until [ -e {file} ]; do kill -0 \"$MAINPID\" 2>/dev/null || exit 1; sleep 0.5; done")
 }
 
-/// bash text that ends when a bare TCP connection succeeds. Only ever for a GTM or its standby: on a proxy it
+/// bash text that ends when a bare TCP connection succeeds; host and port may be variables. Only ever for a GTM or its standby: on a proxy it
 /// dead-locks the worker (spec 2.7).
-pub(crate) fn until_gtm(host: &str, port: u16) -> String {
+pub(crate) fn until_gtm(host: &str, port: &str) -> String {
     format!(
         "for ((i = 0; i < 240; i++)); do (exec 3<>/dev/tcp/{host}/{port}) 2>/dev/null && exit 0; sleep 1; done; \
          echo \"pgxc-lab: no GTM answers at {host}:{port}\" >&2; exit 1"

@@ -3,6 +3,7 @@
 //! Nothing here touches the machine. A [`Lab`] is only made by [`crate::config::load`], which reports every
 //! problem of a file at once; the rest of the program never checks these rules again.
 
+mod failover;
 mod mac;
 mod names;
 mod nightly;
@@ -11,6 +12,7 @@ mod shape;
 mod size;
 mod subnet;
 
+pub use failover::Failover;
 pub use mac::Mac;
 pub use names::{Identifier, NamePattern, NodeName};
 pub use nightly::{Nightly, Notify};

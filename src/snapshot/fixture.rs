@@ -62,6 +62,7 @@ pub(super) fn manifest(lab: &str, name: &str) -> Manifest {
             proportion: Proportion::WHOLE,
             uses: USES.map(str::to_owned).to_vec(),
             accelerator: Accelerator::Tcg,
+            failover: None,
         },
         lab_lock: None,
         complete: true,

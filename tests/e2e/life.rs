@@ -41,6 +41,7 @@ fn a_lab_converges_from_anything_half_made() {
     keeps_data_and_components_over_a_reboot(&bench);
     comes_back_after_a_guest_was_destroyed_by_hand(&bench);
     stops_and_starts_components(&bench);
+    fails_over_and_knows_its_gtm(&bench);
     takes_a_changed_parameter(&bench);
     takes_one_node_more(&bench);
 
@@ -113,6 +114,34 @@ fn stops_and_starts_components(bench: &Bench) {
     bench.run(&["status"]).succeeded();
     assert_eq!(count(bench, "kept"), "100");
     bench.run(&["start", "--on", "db-192-168-122-171", "--component", "datanode"]).failed_with(2);
+}
+
+/// The second failover goes on with one that is killed: the lab is refused in between, and comes out with one GTM.
+fn fails_over_and_knows_its_gtm(bench: &Bench) {
+    let gtm = || {
+        let status = bench.run(&["status", "--json"]).succeeded().json();
+        let has_gtm = |node: &&serde_json::Value| node["components"][0]["role"] == "gtm";
+        let nodes = status["nodes"].as_array().expect("nodes").clone();
+        let with: Vec<_> = nodes.iter().filter(has_gtm).map(|node| node["node"].to_string()).collect();
+        with.join(" ").replace('"', "")
+    };
+    bench.run(&["failover", "gtm"]).succeeded();
+    assert_eq!(gtm(), "db-192-168-122-172");
+    assert_eq!(count(bench, "kept"), "100");
+    let again = bench.run(&["failover", "gtm", "--to", "db-192-168-122-172"]).succeeded();
+    assert!(again.stderr.contains("nothing changed"), "{}", again.stderr);
+
+    // Its journal: begin, end the old GTM, its node no longer serves, done, promote: neither of both is the GTM.
+    let killed = bench.run_dying_after(5, &["failover", "gtm"]);
+    assert_eq!(killed.code, None, "{}", killed.stderr);
+    let refused = bench.run(&["up"]).failed_with(8);
+    assert!(refused.stderr.contains("pgxc-lab failover gtm"), "{}", refused.stderr);
+    bench.run(&["failover", "gtm"]).succeeded();
+    assert_eq!(gtm(), "db-192-168-122-171");
+    assert_eq!(count(bench, "kept"), "100");
+    bench.run(&["up"]).succeeded();
+    let plan = bench.run(&["plan", "--json"]).succeeded().json();
+    assert_eq!(plan["changes"], 0, "{plan}");
 }
 
 fn takes_a_changed_parameter(bench: &Bench) {

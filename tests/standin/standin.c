@@ -324,9 +324,14 @@ static void *gtm_session(void *arg) {
     if (*line == 'A') {
         struct { char kind; uint32_t n, type; } __attribute__((packed)) m;
         if (!binary_handshake(fd)) goto end;
-        while (get(fd, &m, 5) && m.kind == 'C' && ntohl(m.n) == 8 && get(fd, &m.type, 4)) {
+        while (get(fd, &m, 5) && m.kind == 'C' && get(fd, &m.type, 4) && ntohl(m.n) >= 8 && ntohl(m.n) - 8 <= sizeof line) {
+            uint32_t size = ntohl(m.n) - 8, given;
+            if (size && !get(fd, line, size)) break;
             pthread_mutex_lock(&gtm_lock);
-            answer_probe(fd, ntohl(m.type));
+            if (ntohl(m.type) == 16 && size == 19) { /* what a GTM tells its standby: 1, slot, GXID, level, flag, connection */
+                memcpy(&given, line + 8, 4);
+                if (next_gxid < (int)ntohl(given)) next_gxid = ntohl(given) + 1;
+            } else answer_probe(fd, ntohl(m.type));
             pthread_mutex_unlock(&gtm_lock);
         }
         goto end;
@@ -366,6 +371,8 @@ static int gtm_open(const char *host, int port, const char *proxy, const char *r
 static int gtm_main(int argc, char **argv) {
     char *d = getenv("PGDATA"), answer[1024], *name, *address, *text, *host;
     int o, port = 0, start_gxid = 0, up = -1, listener, aport;
+    uint32_t saved;
+    FILE *control;
     sigset_t set = block_signals();
     while ((o = getopt(argc, argv, "D:p:x:h:n:l:")) != -1) {
         if (o == 'D') d = optarg;
@@ -386,7 +393,10 @@ static int gtm_main(int argc, char **argv) {
     if (!port) port = conf_int("gtm.conf", "port", 6666);
     host = conf("gtm.conf", "active_host", "");
     aport = conf_int("gtm.conf", "active_port", 6666);
-    if ((text = read_file("gtm.control"))) next_gxid = atoi(text);
+    if ((control = fopen("gtm.control", "r"))) { /* like the real one: four bytes in host order first */
+        if (fread(&saved, sizeof saved, 1, control) == 1) next_gxid = saved;
+        fclose(control);
+    }
     if (start_gxid) next_gxid = start_gxid;
     write_file("gtm.pid", "%d\n%s\n%d\n", getpid(), dir, active);
     log_to(conf("gtm.conf", "log_file", "gtm.log"));
@@ -418,7 +428,8 @@ static int gtm_main(int argc, char **argv) {
         }
     }
     unlink("gtm.pid");
-    write_file("gtm.control", "%d\n", next_gxid);
+    saved = next_gxid;
+    if ((control = fopen("gtm.control", "w"))) { fwrite(&saved, sizeof saved, 1, control); fclose(control); }
     note("GTM shutting down");
     return 1; /* as XC's does after a normal stop */
 }

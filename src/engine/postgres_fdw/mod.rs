@@ -9,7 +9,7 @@ mod real;
 mod servers;
 
 use super::{
-    Build, ComponentSetup, Engine, InDoubt, Proof, ROWS_EACH, Ready, Row, Writes, conf, hba,
+    Build, ComponentSetup, Engine, InDoubt, Proof, ROWS_EACH, Ready, Row, Takeover, Writes, conf, hba,
     unit::{self, Stop, Unit},
     values,
 };
@@ -133,6 +133,10 @@ impl Engine for PostgresFdw {
     }
 
     /// Each node commits by itself: nothing is ever prepared.
+    fn takeover(&self, _: &Lab) -> Option<Takeover> {
+        None
+    }
+
     fn in_doubt(&self, _: &Lab) -> Option<InDoubt> {
         None
     }

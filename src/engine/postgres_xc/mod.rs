@@ -6,11 +6,12 @@ mod profile;
 mod proof;
 #[cfg(test)]
 mod real;
+mod takeover;
 mod units;
 
 pub use hash::{counts as hash_counts, node_id, placement as hash_placement};
 
-use super::{Build, ComponentSetup, Engine, InDoubt, Proof, Ready, Row, Writes, conf, hba, unit::mount_unit};
+use super::{Build, ComponentSetup, Engine, InDoubt, Proof, Ready, Row, Takeover, Writes, conf, hba, unit::mount_unit};
 use crate::{
     guest::GuestFile,
     lab::{EngineKind, Lab, Node, Placed, Role},
@@ -99,7 +100,8 @@ impl Engine for PostgresXc {
                 format!("/etc/systemd/system/{mount}"),
             ),
         ];
-        if let Some(gtm) = lab.components_of(node).into_iter().find(|placed| placed.role == Role::Gtm) {
+        let gtms = [Role::Gtm, Role::GtmStandby];
+        if let Some(gtm) = lab.components_of(node).into_iter().find(|placed| gtms.contains(&placed.role)) {
             let unit = format!("/etc/systemd/system/{}", units::MARK_UNIT);
             files.push(GuestFile::text(units::MARK_PROGRAM, include_str!("gxid-mark.sh")).mode(0o755));
             files.push(GuestFile::text(&unit, units::mark_text(lab, gtm)));
@@ -133,6 +135,10 @@ impl Engine for PostgresXc {
 
     fn wal_position(&self) -> &'static str {
         "select pg_current_xlog_location()"
+    }
+
+    fn takeover(&self, lab: &Lab) -> Option<Takeover> {
+        takeover::takeover(lab)
     }
 
     fn in_doubt(&self, lab: &Lab) -> Option<InDoubt> {

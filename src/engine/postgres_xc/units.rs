@@ -11,11 +11,11 @@ pub(crate) const MARK_PROGRAM: &str = "/usr/lib/pgxc-lab/gxid-mark";
 /// The unit that notes the GTM's next GXID.
 pub(crate) const MARK_UNIT: &str = "pgxc-gxid-mark.service";
 
-/// The name of a kind's unit.
+/// The name of a kind's unit. GTM and standby have the same, and the same text: who is who is in gtm.conf alone, so that
+/// a failover changes one file on the export and nothing in the guest.
 pub(crate) fn name(role: Role) -> &'static str {
     match role {
-        Role::Gtm => "pgxc-gtm.service",
-        Role::GtmStandby => "pgxc-gtm-standby.service",
+        Role::Gtm | Role::GtmStandby => "pgxc-gtm.service",
         Role::GtmProxy => "pgxc-gtm-proxy.service",
         Role::Datanode => "pgxc-datanode.service",
         Role::Coordinator => "pgxc-coordinator.service",
@@ -28,8 +28,8 @@ pub(crate) fn text(lab: &Lab, placed: Placed<'_>) -> String {
     let directory = placed.component.directory.as_str();
     let before = Role::ALL.into_iter().filter(|role| *role < placed.role && placed.node.roles.contains_key(role));
     let (program, options) = match placed.role {
-        Role::Gtm => (MARK_PROGRAM.to_owned(), format!("run {prefix} {directory}")),
-        Role::GtmStandby => (format!("{prefix}/bin/gtm"), format!("-D {directory}")),
+        // A standby passes over where it is to go on: it asks its GTM. After a promotion it matters.
+        Role::Gtm | Role::GtmStandby => (MARK_PROGRAM.to_owned(), format!("run {prefix} {directory}")),
         Role::GtmProxy => (format!("{prefix}/bin/gtm_proxy"), format!("-D {directory}")),
         Role::Datanode => (format!("{prefix}/bin/postgres"), format!("-X -D {directory}")),
         Role::Coordinator => (format!("{prefix}/bin/postgres"), format!("-C -D {directory}")),
@@ -40,7 +40,7 @@ pub(crate) fn text(lab: &Lab, placed: Placed<'_>) -> String {
         Role::Datanode | Role::Coordinator => Files { proof: "PG_VERSION", pid: "postmaster.pid", options: None },
     };
     Unit {
-        description: format!("Postgres-XC {} {}", placed.role.as_str().replace('_', " "), placed.name),
+        description: format!("Postgres-XC {} {}", kind(placed.role), placed.name),
         after: before.map(name).collect(),
         mounts: vec![prefix],
         directory,
@@ -63,7 +63,7 @@ pub(crate) fn text(lab: &Lab, placed: Placed<'_>) -> String {
                 format!("LD_LIBRARY_PATH={prefix}/lib:{prefix}/lib/postgresql"),
             ])
             .collect(),
-        wait: wait(lab, placed),
+        wait: wait(placed),
         command: format!("{program} {options}"),
         listening: files.options.map(|options| unit::until_file(&format!("{directory}/{options}"))),
         stop: match placed.role {
@@ -81,29 +81,57 @@ struct Files {
     options: Option<&'static str>,
 }
 
+/// A kind in a unit's description.
+fn kind(role: Role) -> &'static str {
+    match role {
+        Role::Gtm | Role::GtmStandby => "GTM",
+        Role::GtmProxy => "GTM proxy",
+        Role::Datanode | Role::Coordinator => role.as_str(),
+    }
+}
+
 /// What a component does before it starts.
-fn wait(lab: &Lab, placed: Placed<'_>) -> Option<String> {
+fn wait(placed: Placed<'_>) -> Option<String> {
+    let directory = &placed.component.directory;
     match placed.role {
         // register.node survives crashes, and its names come back damaged: proxies were seen to loop over them (spec
         // 2.4, #106). XC's own pgxc_ctl deletes it before every start of the GTM. Here it goes at the first start after
         // a boot of the guest, for then the stack below starts anew too or registers again through its proxies, and it
         // stays when only the daemon is restarted below a running stack. What remains: after a reboot of this guest
         // alone the standby is unknown to the GTM until the standby is restarted.
-        Role::Gtm => {
-            let directory = &placed.component.directory;
-            Some(format!(
-                "read -r boot </proc/sys/kernel/random/boot_id; was=; [ -e {directory}/.boot ] && read -r was <{directory}/.boot; \
-                 [ \"$boot\" = \"$was\" ] || {{ rm -f {directory}/register.node && echo \"$boot\" >{directory}/.boot; }}"
-            ))
-        }
-        // A standby without a reachable GTM exits or hangs (spec 2.5), a proxy exits (2.7).
-        Role::GtmStandby | Role::GtmProxy => {
-            let gtm = lab.placed(Role::Gtm).into_iter().next()?;
-            Some(unit::until_gtm(gtm.node.name.as_str(), gtm.component.port))
-        }
+        //
+        // A standby takes everything from its GTM. What it wrote itself when it ended, or was left by the GTM that it once
+        // was, goes: after a promotion and a crash it would bring old sequence values back. Without a reachable GTM it
+        // exits or hangs (spec 2.5).
+        Role::Gtm | Role::GtmStandby => Some(format!(
+            "read -r boot </proc/sys/kernel/random/boot_id; was=; [ -e {directory}/.boot ] && read -r was <{directory}/.boot; \
+             {read}; if [ \"$startup\" = STANDBY ]; then rm -f {directory}/register.node {directory}/gtm.control; was=; fi; \
+             [ \"$boot\" = \"$was\" ] || {{ rm -f {directory}/register.node && echo \"$boot\" >{directory}/.boot; }}; \
+             [ \"$startup\" = STANDBY ] || exit 0; {until}",
+            read = read_conf(&format!("{directory}/gtm.conf"), &["startup", "active_host", "active_port"]),
+            until = unit::until_gtm("$active_host", "$active_port"),
+        )),
+        // It exits without a reachable GTM (spec 2.7).
+        Role::GtmProxy => Some(format!(
+            "{}; {}",
+            read_conf(&format!("{directory}/gtm_proxy.conf"), &["gtm_host", "gtm_port"]),
+            unit::until_gtm("$gtm_host", "$gtm_port"),
+        )),
         // They register through the proxy and give up when that fails twice; systemd starts them again.
         Role::Datanode | Role::Coordinator => None,
     }
+}
+
+/// POSIX text that sets a variable for each of these keys of a configuration file; the last line of a key wins, as for
+/// the servers, and GTM itself appends lines when it is promoted.
+pub(super) fn read_conf(file: &str, keys: &[&str]) -> String {
+    let unset: Vec<String> = keys.iter().map(|key| format!("{key}=")).collect();
+    let cases: Vec<String> = keys.iter().map(|key| format!("{key}) {key}=$value ;;")).collect();
+    format!(
+        "{}; while read -r key _ value; do value=${{value#\\'}}; value=${{value%\\'}}; case $key in {} esac; done <{file}",
+        unset.join(" "),
+        cases.join(" ")
+    )
 }
 
 /// The unit that notes the next GXID of the GTM on this node.
@@ -134,7 +162,7 @@ mod tests {
     fn run_in_the_foreground() {
         for (node, role, command) in [
             (0, Role::Gtm, "/usr/lib/pgxc-lab/gxid-mark run /opt/pgxc_1.0.2 /data02/pgxc_gtm"),
-            (1, Role::GtmStandby, "/opt/pgxc_1.0.2/bin/gtm -D /data02/pgxc_gtm"),
+            (1, Role::GtmStandby, "/usr/lib/pgxc-lab/gxid-mark run /opt/pgxc_1.0.2 /data02/pgxc_gtm"),
             (2, Role::GtmProxy, "/opt/pgxc_1.0.2/bin/gtm_proxy -D /data02/pgxc_gtm_proxy"),
             (2, Role::Datanode, "/opt/pgxc_1.0.2/bin/postgres -X -D /data02/pgxc_datanode"),
             (2, Role::Coordinator, "/opt/pgxc_1.0.2/bin/postgres -C -D /data02/pgxc_coordinate"),
@@ -157,8 +185,7 @@ mod tests {
         assert!(coordinator.contains("KillSignal=SIGINT\nRestart=on-failure\n"));
         let proxy = unit(2, Role::GtmProxy);
         assert!(
-            proxy.contains("/dev/tcp/db-192-168-122-171/1921")
-                && proxy.contains("SuccessExitStatus=1\nRestart=always\n")
+            proxy.contains("/dev/tcp/$$gtm_host/$$gtm_port") && proxy.contains("SuccessExitStatus=1\nRestart=always\n")
         );
         assert!(proxy.contains("until [ -e /data02/pgxc_gtm_proxy/gtm_proxy.opts ]"));
         for role in [Role::Datanode, Role::Coordinator, Role::GtmProxy] {
