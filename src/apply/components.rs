@@ -35,7 +35,7 @@ impl Site {
 
     pub(super) async fn foresee_stop(&self, step: &Step, role: Role) -> Result<Foresight> {
         let (placed, setup) = self.component_of(step, role)?;
-        if !self.is_running(placed.node).await? {
+        if self.is_off(placed.node).await? {
             return Ok(Foresight::Holds("the guest does not run".into()));
         }
         let seen = self.shell(placed.node).await?.script("look for processes", &is_stopped(&setup)).await;
@@ -68,6 +68,11 @@ impl Site {
     /// Whether the domain of a node runs.
     pub(super) async fn is_running(&self, node: &Node) -> Result<bool> {
         Ok(self.domain(node).await?.is_some_and(|domain| domain.state == DomainState::Running))
+    }
+
+    /// Whether nothing of a node's guest is in memory: one that is paused or crashed could go on as what it was.
+    pub(super) async fn is_off(&self, node: &Node) -> Result<bool> {
+        Ok(self.domain(node).await?.is_none_or(|domain| domain.state == DomainState::Off))
     }
 
     pub(super) fn component_of(&self, step: &Step, role: Role) -> Result<(Placed<'_>, ComponentSetup)> {

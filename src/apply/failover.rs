@@ -92,7 +92,7 @@ impl Site {
                 return Ok(Foresight::Changes);
             }
         }
-        if !self.is_running(old.node).await? {
+        if self.is_off(old.node).await? {
             return Ok(Foresight::Holds("its guest does not run, and its configuration is a standby's".into()));
         }
         let stopped = async { self.shell(old.node).await?.script("look for processes", &is_stopped(&setup)).await };
@@ -119,6 +119,10 @@ impl Site {
                 self.cut_power(old.node).await?;
                 how = format!("the power of `{}` was cut, since {why}", old.node.name);
             }
+        } else if !self.is_off(old.node).await? {
+            // Paused, it would go on as the GTM when somebody resumes it.
+            self.cut_power(old.node).await?;
+            how = format!("the power of `{}` was cut, since its guest is paused or crashed", old.node.name);
         }
         if let Ok(gxid) = self.next_gxid(old).await {
             return Err(Error::new(
