@@ -14,6 +14,8 @@ pub const OWN: &str = "lab/";
 /// The check as it is run: on all its nodes side by side.
 pub fn task(check: &OwnCheck, lab: &Lab) -> Task {
     let expected = check.expected.clone();
+    // lab.yaml may be ahead of the lab.
+    let strangers: Vec<String> = check.on.iter().filter(|node| lab.node(node).is_none()).cloned().collect();
     let what = match &check.ask {
         OwnAsk::Sql(sql) => sql,
         OwnAsk::Command(line) => line,
@@ -26,7 +28,7 @@ pub fn task(check: &OwnCheck, lab: &Lab) -> Task {
         skip: None,
         tables: &[],
         script: Script::default().together(check.on.iter().filter_map(|node| lane(check, lab, node))),
-        judge: Box::new(move |seen| judge(&expected, seen)),
+        judge: Box::new(move |seen| judge(&expected, &strangers, seen)),
         within: Some(check.within),
     }
 }
@@ -48,8 +50,16 @@ fn lane(check: &OwnCheck, lab: &Lab, name: &str) -> Option<Vec<super::script::As
     }])
 }
 
-fn judge(expected: &Expected, seen: &Seen) -> Judgement {
+fn judge(expected: &Expected, strangers: &[String], seen: &Seen) -> Judgement {
     let mut findings = Findings::default();
+    for node in strangers {
+        findings.add(Finding::wrong(
+            node,
+            expected,
+            "the lab has no such node",
+            "`pgxc-lab up` makes what lab.yaml says",
+        ));
+    }
     for sight in seen.all("") {
         let text = sight.text();
         if !expected.fits(text.trim()) {
@@ -79,6 +89,13 @@ mod tests {
     fn seen(rows: &[&str]) -> Seen {
         let rows = rows.iter().map(|row| row.split('|').map(|value| Some(value.to_owned())).collect()).collect();
         Seen(vec![Sight { key: "db1".into(), at: "coordinate_1".into(), rows }])
+    }
+
+    #[test]
+    fn a_node_that_the_lab_does_not_have_is_no_success() {
+        let lab = smaller(2);
+        let own = OwnCheck { on: vec!["db9".into()], ..check(OwnAsk::Sql("select 1".into()), "1") };
+        assert!((task(&own, &lab).judge)(&Seen(Vec::new())).is_err());
     }
 
     #[test]
