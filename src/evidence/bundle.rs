@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use std::{
     fs::{self, File},
     io::{Read, Seek, SeekFrom},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -38,6 +39,11 @@ impl Drop for Work {
     }
 }
 
+/// What follows the first line of a text whose beginning was cut off: half a secret is not found, and tells the other half.
+fn whole_lines(bytes: &[u8]) -> &[u8] {
+    bytes.iter().position(|byte| *byte == b'\n').map_or(&[], |end| &bytes[end + 1..])
+}
+
 /// Where a bundle is made before it has its name.
 fn work_of(file: &Path) -> PathBuf {
     file.with_file_name(format!(".{}.part", file.file_name().unwrap_or_default().to_string_lossy()))
@@ -55,7 +61,10 @@ impl Bundle {
         let work = Work(work_of(file));
         let cannot = || format!("cannot write below `{}`", work.0.display());
         fs::create_dir_all(&work.0).or_error(Class::Host, cannot)?;
-        let output = File::create(work.0.join(WHOLE)).or_error(Class::Host, cannot)?;
+        // Logs hold statements, and so whatever people wrote into them.
+        let mut options = fs::OpenOptions::new();
+        let options = options.write(true).create(true).truncate(true).mode(0o600);
+        let output = options.open(work.0.join(WHOLE)).or_error(Class::Host, cannot)?;
         let encoder = zstd::Encoder::new(output, LEVEL).or_error(Class::Host, cannot)?;
         let mut secrets: Vec<Vec<u8>> =
             secrets.iter().filter(|secret| !secret.is_empty()).map(|secret| secret.as_bytes().to_vec()).collect();
@@ -89,7 +98,10 @@ impl Bundle {
         if bytes.len() > most {
             self.missing(format!("{}: only the last {} MiB of it are here", name.display(), MOST >> 20));
         }
-        let mut bytes = bytes[bytes.len().saturating_sub(most)..].to_vec();
+        let mut bytes = match bytes.len().checked_sub(most) {
+            Some(cut) if cut > 0 => whole_lines(&bytes[cut..]).to_vec(),
+            _ => bytes.to_vec(),
+        };
         for secret in &self.secrets {
             bytes = blot(&bytes, secret);
         }
@@ -107,10 +119,11 @@ impl Bundle {
         let name = name.as_ref();
         match end_of(path) {
             Ok((bytes, whole)) => {
-                if !whole {
-                    self.missing(format!("{}: only the last {} MiB of it are here", name.display(), MOST >> 20));
+                if whole {
+                    return self.bytes(name, &bytes);
                 }
-                self.bytes(name, &bytes)
+                self.missing(format!("{}: only the last {} MiB of it are here", name.display(), MOST >> 20));
+                self.bytes(name, whole_lines(&bytes))
             }
             Err(error) => {
                 self.missing(format!("{}: {error}", name.display()));
@@ -219,7 +232,9 @@ pub(super) mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let logs = directory.path().join("logs");
         fs::create_dir_all(logs.join("deep")).expect("a directory");
-        let long = [vec![b'a'; 100], vec![b'b'; usize::try_from(MOST).expect("it fits")]].concat();
+        // The cut goes through a secret.
+        let kept = usize::try_from(MOST).expect("it fits") - 4;
+        let long = [vec![b'a'; 97], b"s3cret\n".to_vec(), vec![b'b'; kept]].concat();
         fs::write(logs.join("deep/long.log"), long).expect("a file");
         fs::write(logs.join("short.log"), "password is s3cret, s3cret-2").expect("a file");
         std::os::unix::fs::symlink("/etc/shadow", logs.join("link.log")).expect("a link");
@@ -235,6 +250,7 @@ pub(super) mod tests {
         let files = unpack(&bundle.finish().expect("a bundle"));
         let names: Vec<&str> = files.keys().map(String::as_str).collect();
         assert_eq!(names, ["MISSING", "logs/deep/long.log", "logs/short.log"]);
+        assert_eq!(files["logs/deep/long.log"].len(), kept);
         assert!(files["logs/deep/long.log"].iter().all(|byte| *byte == b'b'));
         assert_eq!(files["logs/short.log"], b"password is (left out), (left out)");
         let missing = String::from_utf8_lossy(&files["MISSING"]).into_owned();
