@@ -139,8 +139,6 @@ pub async fn site(arguments: &Arguments, home: Home, purpose: Purpose, events: E
         lock.source_digest = kit.as_ref().map(|kit| kit.source().digest.clone());
         lock.proportion = Some(fitted.proportion);
         lock.write(&lock_path)?;
-        let mut uses = vec![image.id().to_owned()];
-        uses.extend(kit.iter().flat_map(|kit| [kit.id().to_owned(), kit.builder_id().to_owned()]));
         Some(Record {
             lab_yaml: fs::read_to_string(&file)
                 .or_error(Class::LabFile, || format!("cannot read `{}`", file.display()))?,
@@ -152,7 +150,7 @@ pub async fn site(arguments: &Arguments, home: Home, purpose: Purpose, events: E
                 .as_ref()
                 .map(|kit| LockedSource { place: kit.source().place.clone(), digest: kit.source().digest.clone() }),
             proportion: fitted.proportion,
-            uses,
+            uses: Vec::new(),
             accelerator,
             failover,
         })
@@ -170,10 +168,26 @@ pub async fn site(arguments: &Arguments, home: Home, purpose: Purpose, events: E
     });
     let site = Site::new(Parts { lab: fitted.lab, home, dir, image, engine, kit, accelerator, login, journal, events });
     if let Some(mut record) = record {
-        record.uses.extend(site.templates()?);
+        record.uses = site.uses()?;
+        // Guests may run on what was chosen before, until `up` has gone through.
+        let before = old.into_iter().flat_map(|old| old.uses).filter(|entry| !record.uses.contains(entry));
+        let before: Vec<String> = before.collect();
+        record.uses.extend(before);
         record.write(&site.dir)?;
     }
     Ok(site)
+}
+
+/// Writes down that the lab uses what was chosen now, and nothing of before any more: `up` has gone through.
+///
+/// # Errors
+/// When the record cannot be read or written.
+pub fn settle(site: &Site) -> Result<()> {
+    let uses = site.uses()?;
+    match Record::read(&site.dir)? {
+        Some(record) if record.uses != uses => Record { uses, ..record }.write(&site.dir),
+        _ => Ok(()),
+    }
 }
 
 /// The site of a lab as its record says it is: nothing is chosen, read from lab.yaml or written. Its password is below

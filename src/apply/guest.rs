@@ -44,6 +44,7 @@ impl Site {
     pub(super) async fn boot(&self, step: &Step) -> Result<Outcome> {
         let node = self.node_of(step)?;
         let name = node.name.as_str();
+        self.end_orphaned_templates().await?;
         self.write_seed(node)?;
         let (xml, digest) = self.definition(node)?;
         let mut seen = self.domain(node).await?;

@@ -21,6 +21,8 @@ use std::{
 const WAITS: Duration = Duration::from_secs(80);
 /// How often its console is looked at.
 const LOOK: Duration = Duration::from_millis(100);
+/// What names of templates begin with. No node's does: those have no dots.
+const PREFIX: &str = "template.";
 /// Room for its disk, beside its memory.
 const ROOM: Size = Size::mib(256);
 
@@ -43,19 +45,19 @@ impl Site {
         Template::new(&self.home, &self.image, format!("{SEED_LENGTH} {}", xml.replace(&home, ""))).map(Some)
     }
 
-    /// Names in the cache of the templates that the lab's guests are made from.
+    /// Names of everything in the cache that the lab's guests are made of.
     ///
     /// # Errors
     /// When the hypervisor does not tell what it is.
-    pub fn templates(&self) -> Result<Vec<String>> {
-        if self.lab.boot.least_clones().is_none() {
-            return Ok(Vec::new());
+    pub fn uses(&self) -> Result<Vec<String>> {
+        let mut uses = vec![self.image.id().to_owned()];
+        uses.extend(self.kit.iter().flat_map(|kit| [kit.id().to_owned(), kit.builder_id().to_owned()]));
+        if self.lab.boot.least_clones().is_some() {
+            for shape in self.lab.shapes().into_keys() {
+                uses.extend(self.template_of(shape)?.map(|template| template.id().to_owned()));
+            }
         }
-        let mut names = Vec::new();
-        for shape in self.lab.shapes().into_keys() {
-            names.extend(self.template_of(shape)?.map(|template| template.id().to_owned()));
-        }
-        Ok(names)
+        Ok(uses)
     }
 
     fn template_domain(
@@ -110,13 +112,12 @@ impl Site {
                     return Err(error.hint("`--boot cold` does without templates"));
                 }
                 Err(error) => {
-                    self.events.note(format!("guests boot one by one: there is no template, since {error}"));
-                    return Ok(Outcome::Unchanged("no template could be made".into()));
+                    self.events.note(format!("guests of {shape} boot: there is no template of them, since {error}"));
                 }
             }
         }
         Ok(match made.is_empty() {
-            true => Outcome::Unchanged("another run made what guests are made from".into()),
+            true => Outcome::Unchanged("nothing was made".into()),
             false => Outcome::Changed(format!("booted {} and kept its memory", made.join(", "))),
         })
     }
@@ -130,8 +131,7 @@ impl Site {
             return Err(Error::new(Class::Host, format!("a template takes up to {room}, only {free} are free"))
                 .hint("`pgxc-lab image prune` removes what no lab uses"));
         }
-        // Its name cannot be a node's: those have no dots.
-        let name = format!("template.{shape}");
+        let name = format!("{PREFIX}{shape}");
         let console = self.dir.console(&name);
         // What a run that was cut short may have left.
         self.end_template(&name).await?;
@@ -156,6 +156,14 @@ impl Site {
         self.end_template(&name).await?;
         let _ = fs::remove_file(&seed);
         kept
+    }
+
+    /// Ends templates that a run which was cut short has left. Nobody makes one while guests boot.
+    pub(super) async fn end_orphaned_templates(&self) -> Result<()> {
+        for domain in self.domains().await?.into_iter().filter(|domain| domain.name.starts_with(PREFIX)) {
+            self.end_template(&domain.name).await?;
+        }
+        Ok(())
     }
 
     async fn end_template(&self, name: &str) -> Result<()> {

@@ -15,7 +15,7 @@ use std::fs;
 
 impl Site {
     /// Makes a node's new guest from its template. None when there is no template, or when the clone does not come to a
-    /// login: then it is taken away again, and the guest has to boot.
+    /// login: then it is taken away again, the template counts no longer, and the guest has to boot.
     ///
     /// # Errors
     /// When what is left of a failed clone cannot be taken away; any failure when lab.yaml asks for templates.
@@ -34,8 +34,12 @@ impl Site {
                 self.own_overlay(node)?;
                 Ok(Some(Outcome::Changed("cloned from the template, ssh login works".into())))
             }
-            Err(error) if self.lab.boot == BootMode::Warm => Err(error.hint("`--boot cold` does without templates")),
             Err(error) => {
+                // Whatever is wrong with it, the next one will be better; and no other guest has to find out.
+                template.condemn()?;
+                if self.lab.boot == BootMode::Warm {
+                    return Err(error.hint("`--boot cold` does without templates"));
+                }
                 self.events.note(format!("`{}` boots, since it could not be cloned: {error}", node.name));
                 self.forget_shell(node);
                 let name = node.name.to_string();
@@ -72,15 +76,12 @@ impl Site {
         let card = self.card_of(node).render().or_error(Class::Internal, || "cannot render a card".into())?;
         self.progress(step, "reads the template's memory");
         let (loading, loaded) = (name.clone(), name);
-        let read = self.libvirt_patiently(move |libvirt| {
+        self.libvirt_patiently(move |libvirt| {
             libvirt.start_paused(&loading, &warm)?;
             memory::wait_loaded(libvirt, &loading)
-        });
-        if let Err(error) = read.await {
-            // Whatever is wrong with it, the next one will be better.
-            template.condemn()?;
-            return Err(error.context(format!("the memory of template `{}` cannot be read", template.id())));
-        }
+        })
+        .await
+        .map_err(|error| error.context(format!("the memory of template `{}` cannot be read", template.id())))?;
         self.libvirt(move |libvirt| {
             libvirt.plug(&loaded, &card)?;
             // What starts next time boots.

@@ -38,6 +38,9 @@ pub(super) async fn act(arguments: &Arguments, home: Home, events: Events, stop:
     let site = Arc::new(prepare::site(arguments, home, Purpose::Act, events.clone()).await?);
     let plan = plan::up(&site.lab, site.engine.as_ref());
     let tally = carry_out(&site, plan, "up", events, stop).await?;
+    if tally.failure.is_none() {
+        prepare::settle(&site)?;
+    }
     // Not the site itself: it holds a sender of events, and the display goes on as long as there is one.
     Ok(Ended { farewell: farewell(&site, tally.changed), tally })
 }

@@ -217,7 +217,7 @@ pub fn list(home: &Home) -> Vec<(String, String, u64, Vec<String>)> {
 /// # Errors
 /// When the cache is held by another run or something cannot be removed.
 pub fn prune(home: &Home) -> Result<Vec<(String, String, u64)>> {
-    // Both: a build that is not whole yet is used by nobody, too.
+    // All of them: a build that is not whole yet is used by nobody, too.
     let _images = Lock::take(&home.cache().join("images.lock"), "the image cache", Duration::ZERO)?;
     let _templates = super::template::lock(home)?;
     let _engines = Lock::take(&home.cache().join("engines.lock"), "the engine cache", Duration::ZERO)?;

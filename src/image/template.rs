@@ -10,6 +10,7 @@ use crate::{
 use serde::Serialize;
 use std::{
     fs,
+    io::Write,
     path::{Path, PathBuf},
 };
 
@@ -82,7 +83,7 @@ impl Template {
         if self.is_made() {
             return Ok(false);
         }
-        let part = Template { directory: self.directory.with_extension("part"), ..self.clone() };
+        let part = Template { directory: self.directory.with_file_name(format!("{}.part", self.id())), ..self.clone() };
         remove(&part.directory)?;
         fs::create_dir_all(&part.directory)
             .or_error(Class::Host, || format!("cannot make `{}`", part.directory.display()))?;
@@ -121,11 +122,15 @@ impl Template {
             let mut permissions = fs::metadata(&file).or_error(Class::Host, cannot)?.permissions();
             permissions.set_readonly(true);
             fs::set_permissions(&file, permissions).or_error(Class::Host, cannot)?;
+            // A power cut of the host must not leave a template that is whole by name only.
+            fs::File::open(&file).and_then(|file| file.sync_all()).or_error(Class::Host, cannot)?;
         }
         let text = serde_json::to_string_pretty(&self.facts)
             .or_error(Class::Internal, || "cannot write the template's manifest".into())?;
         let path = self.directory.join("manifest.json");
-        fs::write(&path, text).or_error(Class::Host, || format!("cannot write `{}`", path.display()))
+        fs::File::create(&path)
+            .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
+            .or_error(Class::Host, || format!("cannot write `{}`", path.display()))
     }
 }
 
