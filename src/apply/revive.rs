@@ -12,6 +12,7 @@ use crate::{
     lab::{Node, Placed, Role},
     plan::{self, Step},
     snapshot::sparse,
+    sql::Sql,
 };
 use futures_util::future::join_all;
 use std::{
@@ -33,6 +34,8 @@ const WRITES: Duration = Duration::from_secs(30);
 const FINISHES: Duration = Duration::from_secs(5);
 /// How often something that is not yet so is asked again.
 const ASK: Duration = Duration::from_millis(300);
+/// How often a guest is asked for its time: each question is two new processes on cores that emulated guests need.
+const ASK_TIME: Duration = Duration::from_secs(1);
 
 impl Site {
     /// Copies exports and disks from a snapshot into the lab's directory.
@@ -125,7 +128,7 @@ impl Site {
                     Err(why) => error.evidence(why.to_string()),
                 });
             }
-            tokio::time::sleep(ASK).await;
+            tokio::time::sleep(ASK_TIME).await;
         }
     }
 
@@ -204,22 +207,23 @@ impl Site {
 
     /// Runs statements in one session, and then queries that count; gives their sum.
     async fn once(&self, on: Placed<'_>, statements: &[String], counts: &[String]) -> Result<u64> {
-        let server = self.session_after(on, statements).await?;
-        let mut sum = 0;
-        for query in counts {
-            let seen = server.value(query).await?;
-            sum += seen.trim().parse::<u64>().map_err(|_| {
-                Error::new(Class::Cluster, format!("`{}` answers `{seen}` where it was to count", on.name))
-            })?;
-        }
-        Ok(sum)
+        sum(&self.session_after(on, statements).await?, on, counts).await
     }
 
     /// The same until it succeeds: a session of before the snapshot may be found broken only when it is used.
     async fn persistently(&self, on: Placed<'_>, statements: &[String], counts: &[String]) -> Result<u64> {
         let deadline = Instant::now() + self.patience(WRITES);
+        let mut left = statements;
         loop {
-            match self.once(on, statements, counts).await {
+            let counted = match self.session_after(on, left).await {
+                Ok(server) => {
+                    // Rows that are written must not be written again because a question after them failed.
+                    left = &[];
+                    sum(&server, on, counts).await
+                }
+                Err(error) => Err(error),
+            };
+            match counted {
                 Ok(counted) => return Ok(counted),
                 Err(error) if Instant::now() > deadline => {
                     return Err(error.context(format!("`{}` takes no writes", on.name)));
@@ -288,6 +292,19 @@ impl Site {
         let text = format!("{} {digest}\n", self.run_of(node).await?);
         fs::write(&path, text).or_error(Class::Host, || format!("cannot write `{}`", path.display()))
     }
+}
+
+/// The sum of what queries count.
+async fn sum(server: &Sql, on: Placed<'_>, counts: &[String]) -> Result<u64> {
+    let mut sum = 0;
+    for query in counts {
+        let seen = server.value(query).await?;
+        sum += seen
+            .trim()
+            .parse::<u64>()
+            .map_err(|_| Error::new(Class::Cluster, format!("`{}` answers `{seen}` where it was to count", on.name)))?;
+    }
+    Ok(sum)
 }
 
 /// Seconds since 1970.
