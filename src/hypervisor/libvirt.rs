@@ -376,7 +376,11 @@ impl Libvirt {
         };
         match state_of(&domain)? {
             DomainState::Off => Ok(()),
-            _ => domain.destroy().map_err(failed(format!("cannot power off `{name}`"))),
+            _ => match domain.destroy() {
+                // One that was never defined is gone as soon as it ends, perhaps by itself a moment ago.
+                Err(error) if error.code() == ErrorNumber::NoDomain => Ok(()),
+                ended => ended.map_err(failed(format!("cannot power off `{name}`"))),
+            },
         }
     }
 
@@ -392,10 +396,10 @@ impl Libvirt {
             Err(error) => return Err(failed(format!("cannot look for `{name}`"))(error)),
         };
         let flags = sys::VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | sys::VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA;
-        domain
-            .undefine_flags(flags)
-            .or_else(|_| domain.undefine())
-            .map_err(failed(format!("cannot remove the definition of `{name}`")))
+        match domain.undefine_flags(flags).or_else(|_| domain.undefine()) {
+            Err(error) if error.code() == ErrorNumber::NoDomain => Ok(()),
+            removed => removed.map_err(failed(format!("cannot remove the definition of `{name}`"))),
+        }
     }
 
     fn domain(&self, name: &str) -> Result<Domain> {

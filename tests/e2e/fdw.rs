@@ -1,10 +1,11 @@
 //! Two labs with the same addresses side by side, with the engine that needs no source.
 
-use super::bench::{Bench, Source, assert_no_leftovers};
+use super::bench::{Bench, Source, assert_no_leftovers, until};
 use std::{
     io::{BufRead, BufReader},
     net::TcpStream,
     process::Command,
+    time::Duration,
 };
 
 const LAB: &str = include_str!("../labs/two.yaml");
@@ -94,10 +95,10 @@ fn clones_share_nothing_that_is_a_guests_own(bench: &Bench) {
         let told = told(same);
         assert_eq!(told[0], told[1], "{same}");
     }
-    // How far each is off, by its own account, in seconds.
-    for off in told("chronyc -c tracking | cut -d, -f5") {
-        assert!(off.parse::<f64>().expect("a number").abs() < 0.1, "a clock is {off} s off");
-    }
+    // How far each is off, by its own account, in seconds. The hardware clock tells whole seconds, the rest is slewed.
+    until("the clocks are within 100 ms", Duration::from_secs(60), || {
+        told("chronyc -c tracking | cut -d, -f5").iter().all(|off| off.parse::<f64>().expect("a number").abs() < 0.1)
+    });
 }
 
 /// The memory of the template is cut short: guests boot instead, that is said, and the next run makes another template.
@@ -229,7 +230,7 @@ fn forwarded_port_leads_to_the_server(bench: &Bench) {
             .find(|line| line.starts_with("127.0.0.1:"))
             .map(|line| line.split(' ').next().unwrap_or_default().to_owned())
     };
-    super::bench::until("forward listens", std::time::Duration::from_secs(10), || address().is_some());
+    until("forward listens", Duration::from_secs(10), || address().is_some());
     let address = address().expect("forward told its address");
     let mut socket = TcpStream::connect(&address).expect("the forwarded port accepts");
     // SSLRequest: a PostgreSQL server answers one byte, `N` without TLS or `S` with it.
