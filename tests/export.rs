@@ -1,5 +1,6 @@
 //! What other tools make of exports: ssh reads its configuration, XML's reader the diagram, YAML's the inventory.
 
+use super::program::{run, text};
 use quick_xml::{Reader, events::Event};
 use std::{
     fs,
@@ -9,18 +10,7 @@ use std::{
 };
 
 fn export(home: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_pgxc-lab"))
-        .arg("--home")
-        .arg(home)
-        .arg("export")
-        .args(arguments)
-        .env_remove("PGXC_LAB_FILE")
-        .output()
-        .expect("the binary of this crate runs")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).expect("UTF-8")
+    run(home, "export", arguments)
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Help, manual pages and completions: generated from the command line, true and readable on a narrow terminal.
 
+use super::program::text;
 use clap::{Command, CommandFactory, ValueEnum};
 use pgxc_lab::{
     cli::{self, Arguments},
@@ -16,10 +17,6 @@ fn pgxc_lab(arguments: &[&str]) -> Output {
         .env_remove("COLUMNS")
         .output()
         .expect("the binary of this crate runs")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).expect("help is UTF-8")
 }
 
 /// Every verb that a person sees, with the words that lead to it.

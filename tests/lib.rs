@@ -10,5 +10,6 @@ mod help;
 mod hypervisor;
 mod nightly;
 mod plan;
+mod program;
 mod ssh;
 mod verify;

@@ -1,26 +1,12 @@
 //! `verify` on the command line: its help, its exit codes, names that no check has.
 
-use std::{
-    fs,
-    path::Path,
-    process::{Command, Output},
-};
+use super::program::{run, text};
+use std::{fs, path::Path, process::Output};
 
 const LAB: &str = include_str!("labs/two.yaml");
 
 fn verify(home: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_pgxc-lab"))
-        .arg("--home")
-        .arg(home)
-        .arg("verify")
-        .args(arguments)
-        .env_remove("PGXC_LAB_FILE")
-        .output()
-        .expect("the binary of this crate runs")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).expect("UTF-8")
+    run(home, "verify", arguments)
 }
 
 /// A lab that was up once, as its record tells.

@@ -44,10 +44,11 @@ impl Site {
     pub(super) async fn boot(&self, step: &Step) -> Result<Outcome> {
         let node = self.node_of(step)?;
         let name = node.name.as_str();
-        self.end_orphaned_templates().await?;
+        let domains = self.domains().await?;
+        self.end_orphaned_templates(&domains).await?;
         self.write_seed(node)?;
         let (xml, digest) = self.definition(node)?;
-        let mut seen = self.domain(node).await?;
+        let mut seen = domains.into_iter().find(|domain| domain.name == name);
         let current = self.overlay_is_current(node);
         if let Some(domain) = &seen
             && (domain.digest != digest || !current || domain.state == DomainState::Crashed)

@@ -6,7 +6,7 @@ use crate::{
     event::Outcome,
     executor::Foresight,
     host::{capacity, last_lines},
-    hypervisor::{DomainDefinition, DomainState, memory},
+    hypervisor::{DomainDefinition, DomainState, SeenDomain, memory},
     image::{SEED_LENGTH, Template, TemplateDefinition},
     lab::{BootMode, Shape, Size},
     plan::Step,
@@ -158,9 +158,9 @@ impl Site {
         kept
     }
 
-    /// Ends templates that a run which was cut short has left. Nobody makes one while guests boot.
-    pub(super) async fn end_orphaned_templates(&self) -> Result<()> {
-        for domain in self.domains().await?.into_iter().filter(|domain| domain.name.starts_with(PREFIX)) {
+    /// Ends templates among these domains that a run which was cut short has left. Nobody makes one while guests boot.
+    pub(super) async fn end_orphaned_templates(&self, domains: &[SeenDomain]) -> Result<()> {
+        for domain in domains.iter().filter(|domain| domain.name.starts_with(PREFIX)) {
             self.end_template(&domain.name).await?;
         }
         Ok(())

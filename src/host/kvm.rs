@@ -1,6 +1,7 @@
 //! How guests can be accelerated here. `/dev/kvm` being there proves nothing: on some machines it opens, makes VMs
 //! and then never executes a useful instruction. Only a guest that ran is proof.
 
+use super::qemu::QEMU;
 use crate::{
     error::{Class, Error, Result, ResultExt},
     lab::Acceleration,
@@ -100,7 +101,7 @@ async fn prove(accelerator: Accelerator, scratch: &Path, deadline: Duration) -> 
     std::fs::File::create(&firmware)
         .and_then(|mut file| file.write_all(&image))
         .or_error(Class::Host, || format!("cannot write `{}`", firmware.display()))?;
-    let mut command = tokio::process::Command::new("qemu-system-x86_64");
+    let mut command = tokio::process::Command::new(QEMU);
     command
         .args([
             "-accel",
@@ -128,8 +129,7 @@ async fn prove(accelerator: Accelerator, scratch: &Path, deadline: Duration) -> 
             format!("/dev/kvm is there, but a tiny guest did not run under it within {} s", deadline.as_secs()),
         )),
         Ok(Err(error)) => {
-            Err(Error::caused(Class::Host, "cannot run qemu-system-x86_64", error)
-                .hint("`./scripts/setup` installs it"))
+            Err(Error::caused(Class::Host, format!("cannot run {QEMU}"), error).hint("`./scripts/setup` installs it"))
         }
         Ok(Ok(output)) if output.status.code() == Some(PROVEN) => Ok(()),
         Ok(Ok(output)) => Err(Error::new(

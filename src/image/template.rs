@@ -50,7 +50,7 @@ impl Template {
         let inputs = [&facts.image, &facts.qemu, &facts.processor, &facts.machine].map(String::as_str).join("\n");
         let name = format!("{image}-{}", digest::short(&digest::of_text(&inputs)));
         let directory = home.cache().join("templates").join(name);
-        Template { directory, lock: home.cache().join("templates.lock"), facts }
+        Template { directory, lock: lock_path(home), facts }
     }
 
     /// Its name in the cache.
@@ -134,9 +134,13 @@ impl Template {
     }
 }
 
+fn lock_path(home: &Home) -> PathBuf {
+    home.cache().join("templates.lock")
+}
+
 /// The lock under which templates are made and removed.
 pub(super) fn lock(home: &Home) -> Result<Lock> {
-    Lock::take(&home.cache().join("templates.lock"), "the cache of templates", std::time::Duration::ZERO)
+    Lock::take(&lock_path(home), "the cache of templates", std::time::Duration::ZERO)
 }
 
 fn remove(directory: &Path) -> Result<()> {

@@ -1,4 +1,4 @@
-//! Judgements that both engines share: components of a kind are alike; the plan is empty.
+//! A judgement that both engines share: components of a kind are alike.
 
 use super::{
     judgement::{Finding, Findings, Judgement},
@@ -66,18 +66,6 @@ fn component(sight: &Sight) -> &str {
 fn most_common<'a>(values: &[&'a str]) -> Option<&'a str> {
     let count = |value: &str| values.iter().filter(|other| **other == value).count();
     values.iter().find(|value| count(value) * 2 > values.len()).copied()
-}
-
-/// No step of `up` would run.
-pub(super) fn judge_plan(seen: &Seen) -> Judgement {
-    let sight = seen.get("plan")?;
-    let mut findings = Findings::default();
-    for row in &sight.rows {
-        let step = row.first().cloned().flatten().unwrap_or_default();
-        let remedy = "`pgxc-lab plan` shows what would be done, `pgxc-lab up` does it";
-        findings.add(Finding::wrong("the lab", "nothing to do for `up`", format!("it would run `{step}`"), remedy));
-    }
-    findings.or("`up` would change nothing")
 }
 
 #[cfg(test)]

@@ -13,15 +13,18 @@ pub mod junit;
 mod likeness;
 mod observe;
 mod own;
+mod parties;
 #[cfg(test)]
 mod recorded;
 pub mod report;
 mod run;
 mod script;
 mod seen;
+mod steady;
 mod sweep;
 pub mod tap;
 pub mod text;
+mod unchanged;
 mod xc;
 
 pub use check::{Check, LabFile, Suite, Task};

@@ -23,14 +23,14 @@ pub async fn run(
 ) -> Report {
     let begun = Instant::now();
     let mut report = Report::default();
-    let mut made = BTreeSet::new();
-    forget(observer, &mut made, sweep).await;
+    let mut run = Run { observer, sweep, stop, made: BTreeSet::new() };
+    run.forget().await;
     for task in tasks {
         if stop.is_cancelled() {
             break;
         }
         let begun = Instant::now();
-        let Some((verdict, seen)) = check(observer, &task, &mut made, sweep, stop).await else { break };
+        let Some((verdict, seen)) = run.check(&task).await else { break };
         let failed = matches!(verdict, Verdict::Failed { .. });
         let result = CheckResult {
             id: task.id,
@@ -58,67 +58,67 @@ pub async fn run(
 /// and once in ten first starts); it connects anew for the next one.
 const TRANSIENT: &str = "GTM error, could not obtain";
 
-/// One check, begun again once when the GTM was not there for a moment: then it passes with a warning at best.
-async fn check(
-    observer: &Observer,
-    task: &Task,
-    made: &mut BTreeSet<&'static str>,
-    sweep: &Sweep,
-    stop: &CancellationToken,
-) -> Option<(Verdict, Seen)> {
-    let first = attempt(observer, task, made, sweep, stop).await?;
-    let transient = |finding: &Finding| finding.seen.contains(TRANSIENT);
-    if !first.0.findings().iter().any(transient) {
-        return Some(first);
-    }
-    forget(observer, made, sweep).await;
-    let again = attempt(observer, task, made, sweep, stop).await?;
-    let Verdict::Passed { .. } = again.0 else { return Some(again) };
-    let told = first.0.findings().iter().filter(|finding| transient(finding)).cloned();
-    let findings = told.map(|finding| Finding { remedy: ONCE.into(), ..finding }.doubtful()).collect();
-    Some((Verdict::Warned { findings }, again.1))
-}
-
 /// What to do about it.
 const ONCE: &str = "it went well when it was asked again; if it comes often, look why connections to the GTM break";
 
-/// One try of a check; nothing when it was interrupted.
-async fn attempt(
-    observer: &Observer,
-    task: &Task,
-    made: &mut BTreeSet<&'static str>,
-    sweep: &Sweep,
-    stop: &CancellationToken,
-) -> Option<(Verdict, Seen)> {
-    if let Some(because) = task.skip {
-        return Some((Verdict::Skipped { because: because.into() }, Seen::default()));
+/// A run of checks.
+struct Run<'a> {
+    observer: &'a Observer,
+    sweep: &'a Sweep,
+    stop: &'a CancellationToken,
+    /// Names of the tables that are there.
+    made: BTreeSet<&'static str>,
+}
+
+impl Run<'_> {
+    /// One check, begun again once when the GTM was not there for a moment: then it passes with a warning at best. Nothing
+    /// when it was interrupted.
+    async fn check(&mut self, task: &Task) -> Option<(Verdict, Seen)> {
+        let first = self.attempt(task).await?;
+        let transient = |finding: &Finding| finding.seen.contains(TRANSIENT);
+        if !first.0.findings().iter().any(transient) {
+            return Some(first);
+        }
+        self.forget().await;
+        let again = self.attempt(task).await?;
+        let Verdict::Passed { .. } = again.0 else { return Some(again) };
+        let told = first.0.findings().iter().filter(|finding| transient(finding)).cloned();
+        let findings = told.map(|finding| Finding { remedy: ONCE.into(), ..finding }.doubtful()).collect();
+        Some((Verdict::Warned { findings }, again.1))
     }
-    for table in task.tables {
-        if made.insert(table.name) {
-            match observer.observe(&(table.make)(&observer.lab), None, stop).await {
-                Ok(_) => {}
-                Err(Broken::Interrupted) => return None,
-                Err(Broken::Findings(findings)) => {
-                    // The next check that needs it shall see for itself, and not stumble over half a table.
-                    forget(observer, made, sweep).await;
-                    return Some((Verdict::Failed { findings }, Seen::default()));
+
+    /// One try of a check; nothing when it was interrupted.
+    async fn attempt(&mut self, task: &Task) -> Option<(Verdict, Seen)> {
+        if let Some(because) = task.skip {
+            return Some((Verdict::Skipped { because: because.into() }, Seen::default()));
+        }
+        for table in task.tables {
+            if self.made.insert(table.name) {
+                match self.observer.observe(&(table.make)(&self.observer.lab), None, self.stop).await {
+                    Ok(_) => {}
+                    Err(Broken::Interrupted) => return None,
+                    Err(Broken::Findings(findings)) => {
+                        // The next check that needs it shall see for itself, and not stumble over half a table.
+                        self.forget().await;
+                        return Some((Verdict::Failed { findings }, Seen::default()));
+                    }
                 }
             }
         }
+        match self.observer.observe(&task.script, task.within, self.stop).await {
+            Ok(seen) => Some((Verdict::from((task.judge)(&seen)), seen)),
+            Err(Broken::Interrupted) => None,
+            Err(Broken::Findings(findings)) => Some((Verdict::Failed { findings }, Seen::default())),
+        }
     }
-    match observer.observe(&task.script, task.within, stop).await {
-        Ok(seen) => Some((Verdict::from((task.judge)(&seen)), seen)),
-        Err(Broken::Interrupted) => None,
-        Err(Broken::Findings(findings)) => Some((Verdict::Failed { findings }, Seen::default())),
-    }
-}
 
-/// Begins anew after a failure: with other sessions, and without tables that may be half made.
-async fn forget(observer: &Observer, made: &mut BTreeSet<&'static str>, sweep: &Sweep) {
-    observer.close(Close::All).await;
-    // What cannot be cleaned is told by the checks that need it, and in the end.
-    let _ = clean(observer, sweep).await;
-    made.clear();
+    /// Begins anew after a failure: with other sessions, and without tables that may be half made.
+    async fn forget(&mut self) {
+        self.observer.close(Close::All).await;
+        // What cannot be cleaned is told by the checks that need it, and in the end.
+        let _ = clean(self.observer, self.sweep).await;
+        self.made.clear();
+    }
 }
 
 /// Looks and removes until nothing is left.

@@ -1,6 +1,6 @@
 //! Who belongs to the cluster, and whether all agree on it.
 
-use super::{coordinators, datanodes, each, first};
+use super::{coordinators, datanodes, each};
 use crate::{
     engine::{Engine, PostgresFdw},
     lab::{Lab, Placed, Role},
@@ -55,19 +55,6 @@ pub(super) const CHECKS: &[Check] = &[
         judge: |_, seen| likeness::judge(seen, "`pgxc-lab up` writes lab.yaml's values and restarts what needs it"),
     },
 ];
-
-/// What is asked when all else is done.
-pub(super) const LAST: &[Check] = &[Check {
-    id: "unchanged",
-    proves: "the lab is what lab.yaml says",
-    how: "the plan of `up`",
-    expected: "no step would run",
-    suite: Suite::Full,
-    needs: Needs::LabFile,
-    tables: &[],
-    script: |lab| Script::default().then(first(lab).ask("plan", Act::Plan)),
-    judge: |_, seen| likeness::judge_plan(seen),
-}];
 
 /// Settings that do not differ from node to node by nature. `ALTER SYSTEM` counts as a configuration file.
 const SETTINGS: &str = "select name, setting from pg_settings where source = 'configuration file' and name <> 'cluster_name' \

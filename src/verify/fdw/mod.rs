@@ -8,33 +8,18 @@ pub(super) mod sweep;
 mod tables;
 
 use super::{
-    check::{Check, PREFIX},
+    check::Check,
+    parties::{coordinators, first, last, own},
     script::{Ask, Session},
+    unchanged::UNCHANGED,
 };
 use crate::lab::{Lab, Placed, Role};
 
 /// Everything that is checked, in the order in which it is.
-pub static CATALOGUE: &[&[Check]] = &[members::CHECKS, tables::CHECKS, members::LAST];
-
-fn coordinators(lab: &Lab) -> Vec<Placed<'_>> {
-    lab.placed(Role::Coordinator)
-}
+pub static CATALOGUE: &[&[Check]] = &[members::CHECKS, tables::CHECKS, &[UNCHANGED]];
 
 fn datanodes(lab: &Lab) -> Vec<Placed<'_>> {
     lab.placed(Role::Datanode)
-}
-
-fn first(lab: &Lab) -> Session {
-    Session::with(&coordinators(lab)[0])
-}
-
-fn last(lab: &Lab) -> Session {
-    let coordinators = coordinators(lab);
-    Session::with(&coordinators[coordinators.len() - 1])
-}
-
-fn own(name: &str) -> String {
-    format!("{PREFIX}{name}")
 }
 
 /// The same question to each of these, side by side, as `KEY/COMPONENT`.

@@ -9,6 +9,7 @@ use crate::{
         judgement::{Finding, Findings, Judgement},
         script::{Act, Ask, Script, Session},
         seen::Seen,
+        steady,
     },
 };
 
@@ -146,7 +147,7 @@ pub(super) const CHECKS: &[Check] = &[
         needs: Needs::Nothing,
         tables: &[TRANSACTIONS],
         script: ask_snapshot,
-        judge: judge_snapshot,
+        judge: |_, seen| steady::judge(seen, 100, SERVERS),
     },
     Check {
         id: "bank",
@@ -242,27 +243,13 @@ fn judge_rollback(_: &Lab, seen: &Seen) -> Judgement {
 
 fn ask_snapshot(lab: &Lab) -> Script {
     let table = table();
-    let reader = first(lab).apart(1);
-    let sum = format!("select sum(v) from {table} where k between 4001 and 4100");
-    Script::default()
-        .then(first(lab).sql("rows", format!("insert into {table} select k, 1 from generate_series(4001, 4100) as k")))
-        .in_turn([
-            reader.sql("begin", "begin isolation level repeatable read"),
-            reader.sql("sum/first", sum.clone()),
-            last(lab).sql("change", format!("update {table} set v = 10 where k between 4001 and 4100")),
-            reader.sql("sum/again", sum.clone()),
-            reader.sql("commit", "commit"),
-            reader.sql("sum/after", sum),
-        ])
-}
-
-fn judge_snapshot(_: &Lab, seen: &Seen) -> Judgement {
-    let mut findings = Findings::default();
-    for (when, expected) in [("first", 100), ("again", 100), ("after", 1000)] {
-        let sight = seen.get(&format!("sum/{when}"))?;
-        findings.same(&format!("{}, {when}", sight.at), expected, sight.number()?, SERVERS);
-    }
-    findings.or("100, 100, and 1000 after its end")
+    let rows = format!("insert into {table} select k, 1 from generate_series(4001, 4100) as k");
+    Script::default().then(first(lab).sql("rows", rows)).in_turn(steady::asks(
+        &first(lab).apart(1),
+        &last(lab),
+        &table,
+        "k between 4001 and 4100",
+    ))
 }
 
 /// Accounts of one coordinator are no other's: postgres_fdw refuses concurrent updates of a row instead of waiting.

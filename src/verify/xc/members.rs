@@ -10,6 +10,7 @@ use crate::{
         likeness,
         script::{Act, Ask, Script, Session},
         seen::Seen,
+        unchanged::UNCHANGED,
     },
 };
 use std::collections::BTreeMap;
@@ -108,17 +109,7 @@ pub(super) const LAST: &[Check] = &[
         script: ask_standby,
         judge: judge_standby,
     },
-    Check {
-        id: "unchanged",
-        proves: "the lab is what lab.yaml says",
-        how: "the plan of `up`",
-        expected: "no step would run",
-        suite: Suite::Full,
-        needs: Needs::LabFile,
-        tables: &[],
-        script: |lab| Script::default().then(first(lab).ask("plan", Act::Plan)),
-        judge: |_, seen| likeness::judge_plan(seen),
-    },
+    UNCHANGED,
 ];
 
 fn ask_components(lab: &Lab) -> Script {

@@ -11,7 +11,8 @@ pub(super) mod sweep;
 mod transactions;
 
 use super::{
-    check::{Check, PREFIX},
+    check::Check,
+    parties::{coordinator, coordinators, first, last, own},
     script::{Ask, Session},
 };
 use crate::lab::{Lab, Placed, Role};
@@ -27,34 +28,9 @@ fn datanodes(lab: &Lab) -> Vec<Placed<'_>> {
     datanodes
 }
 
-fn coordinators(lab: &Lab) -> Vec<Placed<'_>> {
-    lab.placed(Role::Coordinator)
-}
-
-/// A session with the first coordinator.
-fn first(lab: &Lab) -> Session {
-    coordinator(lab, 0)
-}
-
-/// A session with the last coordinator.
-fn last(lab: &Lab) -> Session {
-    coordinator(lab, usize::MAX)
-}
-
-/// A session with a coordinator, counted from 0, or with the last one.
-fn coordinator(lab: &Lab, place: usize) -> Session {
-    let coordinators = coordinators(lab);
-    Session::with(&coordinators[place.min(coordinators.len() - 1)])
-}
-
 /// A query that a coordinator hands on to one other node as it is.
 fn direct(node: &str, query: &str) -> String {
     format!("execute direct on {node} '{}'", query.replace('\'', "''"))
-}
-
-/// The name of something that a check makes.
-fn own(name: &str) -> String {
-    format!("{PREFIX}{name}")
 }
 
 /// A count of a table's rows on every datanode through the first coordinator, as `rows/DATANODE`.

@@ -10,6 +10,7 @@ use crate::{
         judgement::{Finding, Findings, Judgement},
         script::{Act, Ask, Script, Session},
         seen::Seen,
+        steady,
     },
 };
 
@@ -94,7 +95,7 @@ pub(super) const CHECKS: &[Check] = &[
         needs: Needs::Nothing,
         tables: &[TRANSACTIONS],
         script: ask_snapshot,
-        judge: judge_snapshot,
+        judge: |_, seen| steady::judge(seen, 2, GTM),
     },
     Check {
         id: "bank",
@@ -285,27 +286,10 @@ fn judge_rollback(lab: &Lab, seen: &Seen) -> Judgement {
 fn ask_snapshot(lab: &Lab) -> Script {
     let table = table();
     let (one, two) = two_keys(lab, 4001);
-    let reader = first(lab).apart(1);
-    let sum = format!("select sum(v) from {table} where k in ({one}, {two})");
+    let chosen = format!("k in ({one}, {two})");
     Script::default()
         .then(first(lab).sql("rows", format!("insert into {table} values ({one}, 1), ({two}, 1)")))
-        .in_turn([
-            reader.sql("begin", "begin isolation level repeatable read"),
-            reader.sql("sum/first", sum.clone()),
-            last(lab).sql("change", format!("update {table} set v = 10 where k in ({one}, {two})")),
-            reader.sql("sum/again", sum.clone()),
-            reader.sql("commit", "commit"),
-            reader.sql("sum/after", sum),
-        ])
-}
-
-fn judge_snapshot(_: &Lab, seen: &Seen) -> Judgement {
-    let mut findings = Findings::default();
-    for (when, expected) in [("first", 2), ("again", 2), ("after", 20)] {
-        let sight = seen.get(&format!("sum/{when}"))?;
-        findings.same(&format!("{}, {when}", sight.at), expected, sight.number()?, GTM);
-    }
-    findings.or("2, 2, and 20 after its end")
+        .in_turn(steady::asks(&first(lab).apart(1), &last(lab), &table, &chosen))
 }
 
 /// Everyone transfers between the same accounts, the lower number first: Postgres-XC finds no deadlock that goes over two
