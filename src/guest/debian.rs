@@ -60,11 +60,12 @@ pub(crate) fn name_lines(lab: &Lab) -> String {
 }
 
 /// The lab's gateway serves time. A guest that comes back from memory is far behind: stepping is always allowed, and it
-/// looks often, since a look costs a packet each way and everybody waits for it after a restore. The gateway may ask how
-/// far off the clock is, which costs an emulated guest a thousandth of an ssh login.
+/// looks often, since a look costs a packet each way and everybody waits for it after a restore. With more than two samples
+/// it would believe the old ones for up to five looks; two are good for a tenth of a millisecond. The gateway may ask how far
+/// off the clock is, which costs an emulated guest a thousandth of an ssh login.
 fn chrony(lab: &Lab) -> String {
     format!(
-        "{MARK}server {0} iburst minpoll 0 maxpoll 1\nmakestep 1 -1\ndriftfile /var/lib/chrony/drift\nrtcsync\n\
+        "{MARK}server {0} iburst minpoll 0 maxpoll 1 maxsamples 2\nmakestep 1 -1\ndriftfile /var/lib/chrony/drift\nrtcsync\n\
          bindcmdaddress 0.0.0.0\ncmdallow {0}\n",
         lab.network.gateway
     )
@@ -111,7 +112,7 @@ mod tests {
             ("/etc/hosts", "192.168.122.1 lab-gateway"),
             ("/etc/sysctl.d/60-pgxc-lab.conf", "-kernel.sem = 50100 64128000 50100 1280"),
             ("/etc/security/limits.d/60-pgxc-lab.conf", "* hard memlock 50000000"),
-            ("/etc/chrony/chrony.conf", "server 192.168.122.1 iburst minpoll 0 maxpoll 1"),
+            ("/etc/chrony/chrony.conf", "server 192.168.122.1 iburst minpoll 0 maxpoll 1 maxsamples 2"),
             ("/etc/localtime", "/usr/share/zoneinfo/Asia/Shanghai"),
             ("/etc/default/locale", "LANG=en_US.UTF-8"),
             ("/etc/fstab", "192.168.122.1:/data03/174 /data02 nfs tcp,_netdev,nofail,x-systemd.mount-timeout=600 0 0"),

@@ -18,17 +18,16 @@ use nix::{
 use serde::{Deserialize, Serialize};
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
 };
 
 /// Directories of the host that the lab sees as its own: (path in the lab, directory below the lab's).
-const PRIVATE_DIRECTORIES: [(&str, &str); 7] = [
+const PRIVATE_DIRECTORIES: [(&str, &str); 6] = [
     ("/run", "run"),
     ("/etc/libvirt", "libvirt/etc"),
     ("/var/lib/libvirt", "libvirt/lib"),
     ("/var/log/libvirt", "libvirt/log"),
-    ("/var/cache/libvirt", "libvirt/cache"),
     ("/var/lib/nfs", "nfs"),
     ("/tmp", "tmp"),
 ];
@@ -165,8 +164,8 @@ fn prepare_mounts(lab: &LabDir) -> Result<()> {
     if run.exists() {
         fs::remove_dir_all(&run).or_error(Class::Host, || format!("cannot empty `{}`", run.display()))?;
     }
-    for (seen, own) in PRIVATE_DIRECTORIES {
-        let own: PathBuf = lab.join(own);
+    let private = PRIVATE_DIRECTORIES.map(|(seen, own)| (seen, lab.join(own)));
+    for (seen, own) in private.into_iter().chain([("/var/cache/libvirt", lab.libvirt_cache())]) {
         fs::create_dir_all(&own).or_error(Class::Host, || format!("cannot make `{}`", own.display()))?;
         if !Path::new(seen).is_dir() {
             return Err(Error::new(Class::Host, format!("the host has no directory `{seen}`"))

@@ -90,6 +90,13 @@ impl LabDir {
         self.run().join("libvirt/libvirt-sock")
     }
 
+    /// What libvirt found out about the hypervisor: it asks half a second long, and looks itself whether that still holds.
+    /// All labs of a home share it.
+    pub fn libvirt_cache(&self) -> PathBuf {
+        let home = self.0.parent().and_then(Path::parent).unwrap_or(&self.0);
+        Home::new(home).cache().join("libvirt")
+    }
+
     /// The filesystem image that holds the exports.
     pub fn exports_image(&self) -> PathBuf {
         self.join("exports.img")
