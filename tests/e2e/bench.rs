@@ -58,6 +58,11 @@ impl Bench {
         self.directory.path().join("lab.yaml")
     }
 
+    /// The lab that lab.yaml describes.
+    pub fn load(&self) -> pgxc_lab::lab::Lab {
+        pgxc_lab::config::load(&self.lab_file()).expect("lab.yaml is right").lab
+    }
+
     /// The directory of a lab below this home.
     pub fn lab_directory(&self, name: &str) -> PathBuf {
         self.directory.path().join("home/labs").join(name)

@@ -1,6 +1,9 @@
 //! Two labs with the same addresses side by side, with the engine that needs no source.
 
-use super::bench::{Bench, Source, assert_no_leftovers, until};
+use super::{
+    bench::{Bench, Source, assert_no_leftovers, until},
+    native::up_initialises_what_the_guest_would,
+};
 use std::{
     io::{BufRead, BufReader},
     net::TcpStream,
@@ -18,7 +21,7 @@ fn two_labs_with_the_same_addresses_live_side_by_side() {
     assert!(up.stderr.contains("passed over"), "it says why it does not take Postgres-XC: {}", up.stderr);
     assert_eq!(up.stderr.matches("cloned from the template").count(), 2, "{}", up.stderr);
     clones_share_nothing_that_is_a_guests_own(&first);
-    let up = second.run(&["up", "-v", "--boot", "cold"]).succeeded();
+    let up = up_initialises_what_the_guest_would(&second, "right", &["up", "-v", "--boot", "cold"]);
     assert_eq!(up.stderr.matches("booted, ssh login works").count(), 2, "{}", up.stderr);
 
     first.run(&["sql", "-c", "create table here (k int); insert into here select generate_series(1, 5)"]).succeeded();

@@ -6,4 +6,5 @@ mod bench;
 mod eight;
 mod fdw;
 mod life;
+mod native;
 mod snapshot;
