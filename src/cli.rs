@@ -3,13 +3,11 @@
 mod endpoint;
 mod manual;
 mod selection;
-mod selector;
 mod verb;
 
 pub use endpoint::Endpoint;
 pub use manual::{completions, man_pages};
 pub use selection::Selection;
-pub use selector::Selector;
 pub use verb::{ConfigVerb, Export, FailoverVerb, ImageVerb, NightlyVerb, SnapshotVerb, Verb};
 
 use crate::{

@@ -1,10 +1,9 @@
 //! Which components a command is for.
 
-use super::Selector;
 use crate::{
     engine::Engine,
     error::{Class, Error, Result},
-    lab::{Lab, Placed, Role},
+    lab::{Lab, Placed, Role, Selector},
 };
 use clap::Args;
 

@@ -1,8 +1,8 @@
 //! The verbs and what each of them takes.
 
-use super::{Endpoint, Selection, Selector, manual};
+use super::{Endpoint, Selection, manual};
 use crate::{
-    lab::{BootMode, NodeName, Role},
+    lab::{BootMode, NodeName, Role, Selector},
     verify::Suite,
 };
 use clap::{Subcommand, ValueEnum, builder::PossibleValue};

@@ -2,9 +2,10 @@
 
 use super::ssh;
 use crate::{
-    cli::{Arguments, Selector},
+    cli::Arguments,
     context::Standing,
     error::{Class, Error, Result, ResultExt},
+    lab::Selector,
 };
 use std::{process::Stdio, sync::Arc};
 use tokio::{sync::Semaphore, task::JoinSet};

@@ -1,6 +1,7 @@
 //! Checks that a lab.yaml brings for `verify`.
 
-use super::NodeName;
+use super::{Lab, NodeName, Role, Selector};
+use crate::error::Result;
 use regex_lite::Regex;
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -11,12 +12,31 @@ pub struct OwnCheck {
     pub name: NodeName,
     /// What is asked.
     pub ask: OwnAsk,
-    /// Names of the nodes that are asked; for SQL each has a coordinator or a datanode. Never empty.
-    pub on: Vec<String>,
+    /// Which nodes are asked. As it was written: a failover changes which node a role means.
+    pub on: Selector,
     /// What each must answer.
     pub expected: Expected,
     /// How long an answer may take.
     pub within: Duration,
+}
+
+impl OwnCheck {
+    /// Names of the nodes of a lab that are asked; for SQL those with a coordinator or a datanode.
+    ///
+    /// # Errors
+    /// A word that means nothing in this lab.
+    pub fn places(&self, lab: &Lab) -> Result<Vec<String>> {
+        let mut names = self.on.pick(lab)?;
+        if let OwnAsk::Sql(_) = self.ask {
+            names.retain(|name| lab.node(name).is_some_and(|node| has_database(node.roles.keys())));
+        }
+        Ok(names)
+    }
+}
+
+/// Whether a node with these roles can be asked in SQL.
+pub fn has_database<'a>(mut roles: impl Iterator<Item = &'a Role>) -> bool {
+    roles.any(|role| matches!(role, Role::Coordinator | Role::Datanode))
 }
 
 /// What is asked.

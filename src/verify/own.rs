@@ -15,7 +15,11 @@ pub const OWN: &str = "lab/";
 pub fn task(check: &OwnCheck, lab: &Lab) -> Task {
     let expected = check.expected.clone();
     // lab.yaml may be ahead of the lab.
-    let strangers: Vec<String> = check.on.iter().filter(|node| lab.node(node).is_none()).cloned().collect();
+    let (places, stranger) = match check.places(lab) {
+        Ok(places) => (places, None),
+        Err(error) => (Vec::new(), Some(error.message().to_owned())),
+    };
+    let on = check.on.to_string();
     let what = match &check.ask {
         OwnAsk::Sql(sql) => sql,
         OwnAsk::Command(line) => line,
@@ -23,12 +27,12 @@ pub fn task(check: &OwnCheck, lab: &Lab) -> Task {
     Task {
         id: format!("{OWN}{}", check.name),
         proves: format!("`{}` gives what lab.yaml expects", what.trim()),
-        how: format!("on {}", check.on.join(", ")),
+        how: format!("on {}", if places.is_empty() { check.on.to_string() } else { places.join(", ") }),
         expected: expected.to_string(),
         skip: None,
         tables: &[],
-        script: Script::default().together(check.on.iter().filter_map(|node| lane(check, lab, node))),
-        judge: Box::new(move |seen| judge(&expected, &strangers, seen)),
+        script: Script::default().together(places.iter().filter_map(|node| lane(check, lab, node))),
+        judge: Box::new(move |seen| judge(&expected, &on, stranger.as_deref(), seen)),
         within: Some(check.within),
     }
 }
@@ -50,15 +54,12 @@ fn lane(check: &OwnCheck, lab: &Lab, name: &str) -> Option<Vec<super::script::As
     }])
 }
 
-fn judge(expected: &Expected, strangers: &[String], seen: &Seen) -> Judgement {
+fn judge(expected: &Expected, on: &str, stranger: Option<&str>, seen: &Seen) -> Judgement {
     let mut findings = Findings::default();
-    for node in strangers {
-        findings.add(Finding::wrong(
-            node,
-            expected,
-            "the lab has no such node",
-            "`pgxc-lab up` makes what lab.yaml says",
-        ));
+    if let Some(why) = stranger {
+        findings.add(Finding::wrong(on, expected, why, "`pgxc-lab up` makes what lab.yaml says"));
+    } else if seen.0.is_empty() {
+        findings.add(Finding::wrong(on, expected, "no node of it has a database", "choose others in lab.yaml"));
     }
     for sight in seen.all("") {
         let text = sight.text();
@@ -80,7 +81,7 @@ mod tests {
         OwnCheck {
             name: "rows".parse().expect("a name"),
             ask,
-            on: vec!["db-192-168-122-171".into(), "db-192-168-122-173".into()],
+            on: "db-192-168-122-171,db-192-168-122-173".parse().expect("a selector"),
             expected: expected.parse().expect("an expectation"),
             within: Duration::from_secs(10),
         }
@@ -94,8 +95,17 @@ mod tests {
     #[test]
     fn a_node_that_the_lab_does_not_have_is_no_success() {
         let lab = smaller(2);
-        let own = OwnCheck { on: vec!["db9".into()], ..check(OwnAsk::Sql("select 1".into()), "1") };
+        let own = OwnCheck { on: "db9".parse().expect("a selector"), ..check(OwnAsk::Sql("select 1".into()), "1") };
         assert!((task(&own, &lab).judge)(&Seen(Vec::new())).is_err());
+    }
+
+    #[test]
+    fn after_a_failover_a_role_means_the_node_that_has_it_now() {
+        let lab = smaller(2);
+        let own = OwnCheck { on: "gtm".parse().expect("a selector"), ..check(OwnAsk::Command("true".into()), "") };
+        assert_eq!(task(&own, &lab).how, "on db-192-168-122-171");
+        let swapped = lab.with_gtm_on("db-192-168-122-172").expect("it has the standby");
+        assert_eq!(task(&own, &swapped).how, "on db-192-168-122-172");
     }
 
     #[test]

@@ -2,14 +2,13 @@
 
 use super::{checker::Checker, nodes::Draft, scalars};
 use crate::{
-    cli::Selector,
     config::{
         defaults,
         problem::Place,
         shape::CheckFile,
         typed::{Field, Placed},
     },
-    lab::{Expected, NodeName, OwnAsk, OwnCheck, Role},
+    lab::{Expected, NodeName, OwnAsk, OwnCheck, Role, Selector, has_database},
 };
 use std::time::Duration;
 
@@ -55,8 +54,8 @@ fn said(text: &str) -> Result<String, String> {
     }
 }
 
-/// Names of the nodes that are asked; those of SQL have a database.
-fn on(check: &mut Checker, field: &Field<String>, ask: &OwnAsk, nodes: &[Draft]) -> Option<Vec<String>> {
+/// Which nodes are asked; some of those of SQL have a database.
+fn on(check: &mut Checker, field: &Field<String>, ask: &OwnAsk, nodes: &[Draft]) -> Option<Selector> {
     // Names that are wrong were reported; nothing can be said about the right ones before all are.
     let known: Vec<(&str, Vec<Role>)> = nodes
         .iter()
@@ -75,15 +74,11 @@ fn on(check: &mut Checker, field: &Field<String>, ask: &OwnAsk, nodes: &[Draft])
             return None;
         }
     };
-    if matches!(ask, OwnAsk::Command(_)) {
-        return Some(picked);
-    }
     let database = |name: &String| {
         let roles = known.iter().find(|(known, _)| known == name).map(|(_, roles)| roles.as_slice());
-        roles.unwrap_or_default().iter().any(|role| matches!(role, Role::Coordinator | Role::Datanode))
+        has_database(roles.unwrap_or_default().iter())
     };
-    let databases: Vec<String> = picked.into_iter().filter(database).collect();
-    if databases.is_empty() {
+    if matches!(ask, OwnAsk::Sql(_)) && !picked.iter().any(database) {
         check.report(
             place,
             format!("no node of `{selector}` has a database for `sql`"),
@@ -91,5 +86,5 @@ fn on(check: &mut Checker, field: &Field<String>, ask: &OwnAsk, nodes: &[Draft])
         );
         return None;
     }
-    Some(databases)
+    Some(selector)
 }

@@ -1,9 +1,7 @@
-//! Which nodes a command is for.
+//! Which nodes something is for.
 
-use crate::{
-    error::{Class, Error, Result},
-    lab::{Lab, Role},
-};
+use super::{Lab, Role};
+use crate::error::{Class, Error, Result};
 use std::{fmt, str::FromStr};
 
 /// The word for every node.
