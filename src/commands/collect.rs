@@ -1,6 +1,6 @@
 //! `collect`: what is left of a lab, up, half up or broken, as one file that can be sent to somebody.
 
-use super::{ssh, status};
+use super::{run::listen, ssh, status};
 use crate::{
     cli::Arguments,
     config,
@@ -15,6 +15,7 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
+use tokio_util::sync::CancellationToken;
 
 /// How long the status may take: of a broken lab it is worth no more.
 const STATUS: Duration = Duration::from_secs(60);
@@ -46,15 +47,18 @@ pub async fn run(arguments: &Arguments, since: Option<&str>, out: Option<&Path>)
     }
     let known = ("status.json", status_text(arguments).await);
     let scene = scene(arguments, &home, &lab, known, since, Haste::None);
+    let stop = CancellationToken::new();
+    let signals = tokio::spawn(listen(stop.clone(), || {}));
     let target = file.clone();
     let work = tokio::task::spawn_blocking(move || evidence::collect(scene, &target));
     let file = tokio::select! {
         done = work => done.or_error(Class::Internal, || "the collecting thread ended".into())??,
-        _ = tokio::signal::ctrl_c() => {
+        () = stop.cancelled() => {
             evidence::discard(&file);
             return Err(Error::new(Class::Interrupted, "interrupted: nothing was collected"));
         }
     };
+    signals.abort();
     eprintln!("no passwords are in it; `MISSING` in it, if there, lists what could not be had");
     super::print(&format!("{}\n", file.display()))
 }

@@ -66,10 +66,11 @@ impl Bundle {
         let options = options.write(true).create(true).truncate(true).mode(0o600);
         let output = options.open(work.0.join(WHOLE)).or_error(Class::Host, cannot)?;
         let encoder = zstd::Encoder::new(output, LEVEL).or_error(Class::Host, cannot)?;
-        let mut secrets: Vec<Vec<u8>> =
-            secrets.iter().filter(|secret| !secret.is_empty()).map(|secret| secret.as_bytes().to_vec()).collect();
+        let secrets = secrets.iter().filter(|secret| !secret.is_empty());
+        let mut secrets: Vec<Vec<u8>> = secrets.flat_map(|secret| spellings(secret)).map(String::into_bytes).collect();
         // A secret that has another one in it must be found whole.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        secrets.dedup();
         Ok(Bundle {
             file: file.to_owned(),
             work,
@@ -195,6 +196,22 @@ fn end_of(path: &Path) -> std::io::Result<(Vec<u8>, bool)> {
     Ok((bytes, length <= MOST))
 }
 
+/// How a secret may stand in a log: as it is, as SQL quotes it (with and without `E`) and as a shell does, and all of them in
+/// JSON.
+fn spellings(secret: &str) -> Vec<String> {
+    let plain = secret.to_owned();
+    let sql = secret.replace('\'', "''");
+    let escaped = sql.replace('\\', "\\\\");
+    let backslashed = secret.replace('\\', "\\\\").replace('\'', "\\'").replace('"', "\\\"");
+    let shell = secret.replace('\'', "'\\''");
+    let all = [plain, sql, escaped, backslashed, shell];
+    let in_json = all.clone().map(|text| {
+        let quoted = serde_json::Value::from(text).to_string();
+        quoted[1..quoted.len() - 1].to_owned()
+    });
+    all.into_iter().chain(in_json).collect()
+}
+
 fn blot(bytes: &[u8], secret: &[u8]) -> Vec<u8> {
     let mut clean = Vec::with_capacity(bytes.len());
     let mut rest = bytes;
@@ -256,6 +273,31 @@ pub(super) mod tests {
         let missing = String::from_utf8_lossy(&files["MISSING"]).into_owned();
         let lines: Vec<&str> = missing.lines().map(|line| line.split(':').next().unwrap_or_default()).collect();
         assert_eq!(lines, ["logs/deep/long.log", "none", "gone"]);
+    }
+
+    #[test]
+    fn a_secret_with_quotes_is_found_however_it_is_spelled() {
+        let secret = r#"it's "a" \ b"#;
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut bundle =
+            Bundle::create(&directory.path().join("b.tar.zst"), &[secret.into()], None).expect("it begins");
+        let json = |text: &str| serde_json::json!({ "x": text }).to_string();
+        let texts = [
+            secret.to_owned(),
+            r#"alter user a password 'it''s "a" \ b'"#.to_owned(),
+            r#"alter user a password E'it''s "a" \\ b'"#.to_owned(),
+            r#"alter user a password E'it\'s "a" \\ b'"#.replace(r#""a""#, r#"\"a\""#),
+            r#"export PGPASSWORD='it'\''s "a" \ b'"#.to_owned(),
+            json(secret),
+            json(r#"alter user a password 'it''s "a" \ b'"#),
+        ];
+        for (place, text) in texts.iter().enumerate() {
+            bundle.bytes(format!("{place}"), text.as_bytes()).expect("it is added");
+        }
+        for (name, bytes) in unpack(&bundle.finish().expect("a bundle")) {
+            let text = String::from_utf8_lossy(&bytes);
+            assert!(text.contains("(left out)") && !text.contains("a\"") && !text.contains("\\ b"), "{name}: {text}");
+        }
     }
 
     #[test]
