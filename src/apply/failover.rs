@@ -4,7 +4,7 @@
 //! the middle comes up as what it is to be.
 
 use super::{
-    components::is_stopped,
+    components::Seen,
     native::{is_as_wanted, write},
     site::Site,
 };
@@ -92,13 +92,11 @@ impl Site {
                 return Ok(Foresight::Changes);
             }
         }
-        if self.is_off(old.node).await? {
-            return Ok(Foresight::Holds("its guest does not run, and its configuration is a standby's".into()));
-        }
-        let stopped = async { self.shell(old.node).await?.script("look for processes", &is_stopped(&setup)).await };
-        Ok(match tokio::time::timeout(FENCES, stopped).await {
-            Ok(Ok(_)) => Foresight::Holds(format!("`{}` does not run", old.name)),
-            Ok(Err(_)) | Err(_) => Foresight::Changes,
+        Ok(match self.see(old.node, &setup).await? {
+            Seen::GuestOff => Foresight::Holds("its guest does not run, and its configuration is a standby's".into()),
+            Seen::Stopped => Foresight::Holds(format!("`{}` does not run", old.name)),
+            // Where it cannot be seen its power is cut.
+            Seen::Runs | Seen::Unknown(_) => Foresight::Changes,
         })
     }
 
@@ -144,8 +142,14 @@ impl Site {
             known.extend(self.noted_gxids(old));
         }
         let least = latest(known);
-        let shell = self.shell(new.node).await?;
-        let runs = shell.script("look for processes", &is_stopped(&setup)).await.is_err();
+        let runs = match self.see(new.node, &setup).await? {
+            Seen::Runs => true,
+            Seen::Stopped => false,
+            Seen::GuestOff => {
+                return Err(Error::new(Class::Guest, format!("the guest of `{}` does not run", new.name)).hint(BACK));
+            }
+            Seen::Unknown(why) => return Err(why.hint(BACK)),
+        };
         let next = if runs {
             let next = self.next_gxid(new).await?;
             if let Some(least) = least.filter(|least| gtm::is_far_before(next, *least)) {
@@ -155,7 +159,7 @@ impl Site {
             let beyond = latest([next].into_iter().chain(least).collect()).unwrap_or(next).wrapping_add(gtm::LAG);
             let place = (new.node.address, new.component.port);
             let next = gtm::skip(self.host()?, place, beyond, self.patience(GTM)).await?;
-            shell.script("promote the standby", &takeover.promote).await?;
+            self.shell(new.node).await?.script("promote the standby", &takeover.promote).await?;
             next
         } else {
             // It was the GTM and ended in an orderly way, which is where it goes on.
