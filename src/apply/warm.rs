@@ -18,12 +18,21 @@ impl Site {
     /// login: then it is taken away again, the template counts no longer, and the guest has to boot.
     ///
     /// # Errors
-    /// When what is left of a failed clone cannot be taken away; any failure when lab.yaml asks for templates.
+    /// When what is left of a failed clone cannot be taken away, or the host lacks something; any failure when lab.yaml asks
+    /// for templates.
     pub(super) async fn boot_warm(&self, node: &Node, step: &str) -> Result<Option<Outcome>> {
         if self.lab.boot == BootMode::Cold {
             return Ok(None);
         }
         let Some(template) = self.template_of(node.shape())?.filter(Template::is_made) else { return Ok(None) };
+        if let Err(error) = self.check_seed(node) {
+            // The template is as good as ever: this node is none that it can become.
+            if self.lab.boot == BootMode::Warm {
+                return Err(error.hint("`--boot cold` does without templates"));
+            }
+            self.events.note(format!("`{}` boots: {error}", node.name));
+            return Ok(None);
+        }
         let cloned = async {
             self.start_clone(node, step, &template).await?;
             self.climb(node, step).await
@@ -34,6 +43,7 @@ impl Site {
                 self.own_overlay(node)?;
                 Ok(Some(Outcome::Changed("cloned from the template, ssh login works".into())))
             }
+            Err(error) if !may_boot(&error) => Err(error),
             Err(error) => {
                 // Whatever is wrong with it, the next one will be better; and no other guest has to find out.
                 template.condemn()?;
@@ -49,13 +59,18 @@ impl Site {
         }
     }
 
+    /// A clone has the template's disks: no seed can be longer than the template's.
+    fn check_seed(&self, node: &Node) -> Result<()> {
+        let length = fs::metadata(self.dir.seed(node.name.as_str())).map(|data| data.len()).unwrap_or_default();
+        if length == crate::image::SEED_LENGTH {
+            return Ok(());
+        }
+        Err(Error::new(Class::Host, format!("its seed of {length} bytes is longer than a template's")))
+    }
+
     async fn start_clone(&self, node: &Node, step: &str, template: &Template) -> Result<()> {
         let name = node.name.to_string();
-        let (overlay, seed) = (self.dir.overlay(&name), self.dir.seed(&name));
-        let length = fs::metadata(&seed).map(|data| data.len()).unwrap_or_default();
-        if length != crate::image::SEED_LENGTH {
-            return Err(Error::new(Class::Host, format!("its seed of {length} bytes is longer than a template's")));
-        }
+        let overlay = self.dir.overlay(&name);
         self.progress(step, "copies the template");
         self.forget_overlay(node);
         let (from, to) = (template.disk(), overlay.clone());
@@ -94,8 +109,27 @@ impl Site {
     }
 }
 
+/// Whether a guest that could not be cloned may well boot: the hypervisor did not take the template's memory, or the clone
+/// did not come to a login. What the host lacks, such as room on a disk, a boot lacks too.
+fn may_boot(error: &Error) -> bool {
+    matches!(error.class(), Class::Infrastructure | Class::Guest)
+}
+
 /// The template is read-only; its copies are not.
 fn writable(file: &std::path::Path) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(file, fs::Permissions::from_mode(0o600))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_boot_cures_no_host() {
+        for class in Class::ALL {
+            let cured = matches!(class, Class::Infrastructure | Class::Guest);
+            assert_eq!(may_boot(&Error::new(class, "it failed")), cured, "{class:?}");
+        }
+    }
 }
