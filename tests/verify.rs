@@ -53,6 +53,25 @@ fn a_lab_that_is_not_up_cannot_be_checked() {
 }
 
 #[test]
+fn a_lab_that_is_half_restored_or_half_failed_over_is_not_checked() {
+    let home = tempfile::tempdir().expect("a directory");
+    recorded(home.path());
+    let mark = home.path().join("labs/two/restoring");
+    fs::write(&mark, "loaded").expect("a mark");
+    let restoring = verify(home.path(), &["--lab", "two"]);
+    assert_eq!(restoring.status.code(), Some(2));
+    assert!(text(&restoring.stderr).starts_with("error: a restore of `loaded` did not end"));
+    fs::remove_file(mark).expect("the mark");
+    let path = home.path().join("labs/two/lab.json");
+    let mut record: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(&path).expect("the record")).expect("JSON");
+    record["failover"] = serde_json::json!({ "state": "begun", "gtm": "db1" });
+    fs::write(&path, record.to_string()).expect("the record");
+    let begun = text(&verify(home.path(), &["--lab", "two"]).stderr);
+    assert!(begun.starts_with("error: a failover of the GTM"), "{begun}");
+}
+
+#[test]
 fn an_unknown_check_is_refused_with_the_nearest_one() {
     let home = tempfile::tempdir().expect("a directory");
     recorded(home.path());

@@ -2,7 +2,7 @@
 
 use super::site::{Site, TRY};
 use crate::{
-    engine::{ComponentSetup, REGISTRATION_ROUNDS, Ready, Row},
+    engine::{ComponentSetup, Proof, REGISTRATION_ROUNDS, Ready, Row, retried},
     error::{Class, Error, Result},
     event::Outcome,
     executor::Foresight,
@@ -19,9 +19,6 @@ use std::time::{Duration, Instant};
 const SERVES: Duration = Duration::from_secs(60);
 /// How long one statement of registration or proof may take: DDL touches every node of the cluster.
 const STATEMENT: Duration = Duration::from_secs(40);
-/// How often the proof begins at the most. Seen once in ten first starts of Postgres-XC 1.0.2: the first DDL cannot obtain
-/// a snapshot from the GTM, the next one can.
-const TRIES: usize = 3;
 /// How often a component is asked: each question costs an emulated guest a new backend.
 const ASK: Duration = Duration::from_millis(700);
 
@@ -226,27 +223,23 @@ impl Site {
     }
 
     pub(super) async fn proof(&self, step: &Step) -> Result<Outcome> {
+        let proof = self.engine.proof(&self.lab);
+        let told = |error: &Error| self.events.note(format!("the proof begins again, since {error}"));
+        // From its beginning, which removes what an earlier try has left.
+        retried(|| self.prove(step, &proof), told).await
+    }
+
+    async fn prove(&self, step: &Step, proof: &Proof) -> Result<Outcome> {
         let coordinators = self.lab.placed(Role::Coordinator);
         let (Some(first), Some(last)) = (coordinators.first().copied(), coordinators.last().copied()) else {
             return Err(Error::new(Class::Internal, "a lab without a coordinator"));
         };
-        let proof = self.engine.proof(&self.lab);
         let wrong = |message: String| {
             Error::new(Class::Cluster, message)
                 .hint("the cluster is kept as it is: `pgxc-lab status` and `pgxc-lab sql` look at it")
         };
         self.progress(&step.id, format!("{} rows through {}", proof.rows, first.name));
-        let mut tries = 1..TRIES;
-        let server = loop {
-            match (self.session_after(first, &proof.fill).await, tries.next()) {
-                (Ok(server), _) => break server,
-                (Err(error), None) => return Err(error),
-                (Err(error), Some(_)) => {
-                    self.events.note(format!("the proof begins again, since {error}"));
-                    tokio::time::sleep(ASK).await;
-                }
-            }
-        };
+        let server = self.session_after(first, &proof.fill).await?;
         if let Some(copy) = &proof.copy {
             let rows: String = (1..=proof.rows).map(|k| format!("{k}\trow {k}\n")).collect();
             let copied = server.copy(copy, rows).await?;

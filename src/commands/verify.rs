@@ -9,6 +9,7 @@ use crate::{
     error::{Class, Error, Result, ResultExt},
     event::Events,
     prepare::{self, Purpose},
+    snapshot::replace,
     ui,
     verify::{self, About, LabFile, Observed, Observer, Parts, Report, Suite, Task, report::exit, text},
 };
@@ -50,7 +51,8 @@ pub async fn run(arguments: &Arguments, suite: Suite, only: &[String], junit: Op
             let _ = super::print(&text::result(result, layout));
         }
     })
-    .await?;
+    .await;
+    // Also after an interruption: what was seen until then is worth having.
     match form {
         Form::Text => super::print(&text::footer(&report))?,
         Form::Tap => super::print(&verify::tap::render(&report))?,
@@ -63,7 +65,11 @@ pub async fn run(arguments: &Arguments, suite: Suite, only: &[String], junit: Op
         let xml = verify::junit::render(&report, &about)?;
         file.write_all(xml.as_bytes()).or_error(Class::Host, || "cannot write the JUnit file".into())?;
     }
-    Ok(report.exit_code())
+    match report.undone.as_slice() {
+        [] => Ok(report.exit_code()),
+        undone => Err(Error::new(Class::Interrupted, format!("interrupted before {}", undone.join(", ")))
+            .hint("`pgxc-lab verify --only ID` does what was left")),
+    }
 }
 
 /// How results are printed.
@@ -85,9 +91,13 @@ struct Prepared {
 }
 
 async fn prepare(arguments: &Arguments, suite: Suite, only: &[String]) -> Result<Prepared> {
-    let standing = Standing::find(arguments)?;
     let home = context::home(arguments)?;
-    let lock = take(&home, standing.lab.name.as_str())?;
+    let name = context::lab_name(arguments, &home)?;
+    // Before anything is read: another run may be about to change it.
+    let lock = take(&home, &name)?;
+    replace::check(&home.lab(&name))?;
+    let standing = Standing::find(arguments)?;
+    standing.record.check_failover()?;
     // lab.yaml as it is now has the checks of its own, and is what the lab should be.
     let mut lab = standing.lab.clone();
     let lab_file = match &arguments.lab {
@@ -121,7 +131,7 @@ async fn installer(arguments: &Arguments, home: crate::host::Home) -> Result<Sit
     prepare::site(arguments, home, Purpose::Look, events).await
 }
 
-async fn check(prepared: Prepared, tell: impl FnMut(&verify::report::Result)) -> Result<Report> {
+async fn check(prepared: Prepared, tell: impl FnMut(&verify::report::Result)) -> Report {
     let stop = CancellationToken::new();
     let signals = tokio::spawn(listen(stop.clone(), || {
         eprintln!("interrupted: what was made is removed first; once more ends at once");
@@ -129,8 +139,5 @@ async fn check(prepared: Prepared, tell: impl FnMut(&verify::report::Result)) ->
     let Prepared { observer, tasks, sweep, .. } = prepared;
     let report = verify::run(&observer, tasks, sweep, &stop, tell).await;
     signals.abort();
-    if stop.is_cancelled() {
-        return Err(Error::new(Class::Interrupted, "interrupted before every check was done"));
-    }
-    Ok(report)
+    report
 }

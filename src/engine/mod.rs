@@ -8,10 +8,12 @@ pub(crate) mod fixture;
 mod hba;
 mod postgres_fdw;
 mod postgres_xc;
+mod transient;
 mod unit;
 
 pub use postgres_fdw::PostgresFdw;
 pub use postgres_xc::{ENGINE_DISK, PostgresXc, hash_counts, hash_placement, node_id};
+pub use transient::{is_transient, retried};
 pub use unit::GUARD;
 
 use crate::{

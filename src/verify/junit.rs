@@ -31,20 +31,32 @@ fn write(writer: &mut Writer<Vec<u8>>, report: &Report, about: &About) -> io::Re
     writer.write_event(Event::Decl(BytesDecl::new("1.0", Some("UTF-8"), None)))?;
     let totals = [
         ("name", name),
-        ("tests", count(report.results.len())),
+        ("tests", count(report.results.len() + report.undone.len())),
         ("failures", count(tally.failed)),
-        ("errors", count(0)),
+        ("errors", count(report.undone.len())),
         ("skipped", count(tally.skipped)),
         ("time", seconds(report.took)),
     ];
     let attributes = || totals.iter().map(|(key, value)| (*key, value.as_str()));
     writer.create_element("testsuites").with_attributes(attributes()).write_inner_content(|writer| {
-        writer
-            .create_element("testsuite")
-            .with_attributes(attributes())
-            .write_inner_content(|writer| report.results.iter().try_for_each(|result| case(writer, result, about)))?;
+        writer.create_element("testsuite").with_attributes(attributes()).write_inner_content(|writer| {
+            report.results.iter().try_for_each(|result| case(writer, result, about))?;
+            report.undone.iter().try_for_each(|id| undone(writer, id, about))?;
+            match report.left.as_slice() {
+                [] => Ok(()),
+                left => content(writer, "system-err", &[], &format!("could not be cleaned up:\n{}", words(left))),
+            }
+        })?;
         Ok(())
     })?;
+    Ok(())
+}
+
+/// A check that an interruption came before.
+fn undone(writer: &mut Writer<Vec<u8>>, id: &str, about: &About) -> io::Result<()> {
+    let class = format!("{}.{}", about.lab, about.engine);
+    let element = writer.create_element("testcase").with_attributes([("name", id), ("classname", class.as_str())]);
+    element.write_inner_content(|writer| content(writer, "error", &[("message", "interrupted before it")], ""))?;
     Ok(())
 }
 
@@ -97,6 +109,22 @@ fn seconds(duration: Duration) -> String {
 mod tests {
     use super::{super::report::tests, *};
     use quick_xml::Reader;
+
+    #[test]
+    fn an_interrupted_run_keeps_what_it_has() {
+        let about = About { lab: "two".into(), engine: "postgres-xc", suite: "full" };
+        let xml = render(&tests::cut_short(), &about).expect("XML");
+        for part in [
+            "tests=\"3\" failures=\"0\" errors=\"2\"",
+            "<testcase name=\"check-0\"",
+            "<testcase name=\"check-9\" classname=\"two.postgres-xc\">",
+            "<error message=\"interrupted before it\"/>",
+            "<system-err>could not be cleaned up:\n        the cluster\n",
+            "a &lt;table&gt;",
+        ] {
+            assert!(xml.contains(part), "{part} is missing in\n{xml}");
+        }
+    }
 
     #[test]
     fn cases_with_failures() {

@@ -30,6 +30,8 @@ pub struct Result {
 pub struct Report {
     /// In the order in which they were had.
     pub results: Vec<Result>,
+    /// Names of checks that an interruption came before.
+    pub undone: Vec<String>,
     /// What could not be cleaned up.
     pub left: Vec<Finding>,
     /// The whole run, with cleaning up.
@@ -126,6 +128,7 @@ impl Report {
             "tally": self.tally(),
             "took_ms": millis(self.took),
             "checks": checks,
+            "undone": self.undone,
             "left": self.left,
         })
     }
@@ -174,7 +177,7 @@ pub(super) mod tests {
                 seen: Seen::default(),
             })
             .collect();
-        Report { results, left: Vec::new(), took: Duration::from_millis(5400) }
+        Report { results, undone: Vec::new(), left: Vec::new(), took: Duration::from_millis(5400) }
     }
 
     pub(in crate::verify) fn passed() -> Verdict {
@@ -189,6 +192,12 @@ pub(super) mod tests {
 
     pub(in crate::verify) fn warned() -> Verdict {
         Verdict::Warned { findings: vec![Finding::wrong("one", "nothing", "something", "wait").doubtful()] }
+    }
+
+    /// A report of a run that was interrupted and could not clean up.
+    pub(in crate::verify) fn cut_short() -> Report {
+        let left = vec![Finding::wrong("the cluster", "nothing is left", "a <table>", "drop it")];
+        Report { undone: vec!["check-8".into(), "check-9".into()], left, ..report(vec![passed()]) }
     }
 
     pub(in crate::verify) fn skipped() -> Verdict {

@@ -9,6 +9,7 @@ use super::{
     seen::Seen,
     sweep::{self, Sweep},
 };
+use crate::engine::is_transient;
 use std::{collections::BTreeSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -25,12 +26,13 @@ pub async fn run(
     let mut report = Report::default();
     let mut run = Run { observer, sweep, stop, made: BTreeSet::new() };
     run.forget().await;
-    for task in tasks {
-        if stop.is_cancelled() {
-            break;
-        }
+    let mut tasks = tasks.into_iter();
+    for task in tasks.by_ref() {
         let begun = Instant::now();
-        let Some((verdict, seen)) = run.check(&task).await else { break };
+        let Some((verdict, seen)) = run.check(&task).await else {
+            report.undone.push(task.id);
+            break;
+        };
         let failed = matches!(verdict, Verdict::Failed { .. });
         let result = CheckResult {
             id: task.id,
@@ -45,6 +47,7 @@ pub async fn run(
         report.results.push(result);
         observer.close(if failed { Close::All } else { Close::Apart }).await;
     }
+    report.undone.extend(tasks.map(|task| task.id));
     if stop.is_cancelled() {
         observer.close(Close::All).await;
     }
@@ -53,10 +56,6 @@ pub async fn run(
     report.took = begun.elapsed();
     report
 }
-
-/// What 1.0.2 says when the connection to the GTM broke since the last statement of a process (seen when the host stalls,
-/// and once in ten first starts); it connects anew for the next one.
-const TRANSIENT: &str = "GTM error, could not obtain";
 
 /// What to do about it.
 const ONCE: &str = "it went well when it was asked again; if it comes often, look why connections to the GTM break";
@@ -75,7 +74,7 @@ impl Run<'_> {
     /// when it was interrupted.
     async fn check(&mut self, task: &Task) -> Option<(Verdict, Seen)> {
         let first = self.attempt(task).await?;
-        let transient = |finding: &Finding| finding.seen.contains(TRANSIENT);
+        let transient = |finding: &Finding| is_transient(&finding.seen);
         if !first.0.findings().iter().any(transient) {
             return Some(first);
         }
@@ -89,6 +88,9 @@ impl Run<'_> {
 
     /// One try of a check; nothing when it was interrupted.
     async fn attempt(&mut self, task: &Task) -> Option<(Verdict, Seen)> {
+        if self.stop.is_cancelled() {
+            return None;
+        }
         if let Some(because) = task.skip {
             return Some((Verdict::Skipped { because: because.into() }, Seen::default()));
         }

@@ -7,7 +7,7 @@ use super::{
 
 /// The whole report.
 pub fn render(report: &Report) -> String {
-    let mut text = format!("TAP version 13\n1..{}\n", report.results.len());
+    let mut text = format!("TAP version 13\n1..{}\n", report.results.len() + report.undone.len());
     for (number, result) in (1..).zip(&report.results) {
         let word = if matches!(result.verdict, Verdict::Failed { .. }) { "not ok" } else { "ok" };
         let directive = match &result.verdict {
@@ -21,6 +21,17 @@ pub fn render(report: &Report) -> String {
             findings.iter().for_each(|finding| text.push_str(&diagnostic(finding)));
         }
         text.push_str("  ...\n");
+    }
+    for finding in &report.left {
+        text.push_str(&format!(
+            "# could not be cleaned up: {}: {}; {}\n",
+            described(&finding.place),
+            described(&finding.seen),
+            described(&finding.remedy)
+        ));
+    }
+    if !report.undone.is_empty() {
+        text.push_str("Bail out! interrupted\n");
     }
     text
 }
@@ -66,6 +77,14 @@ mod tests {
              ok 3 - check-2: something <holds> & lasts # SKIP the lab has a single datanode\n  ---\n  duration_ms: 1250\n  ...\n"
         );
         assert_eq!(described("a # b\nc"), "a \\# b c");
+    }
+
+    #[test]
+    fn an_interrupted_run_bails_out_and_tells_what_is_left() {
+        let text = render(&tests::cut_short());
+        assert!(text.starts_with("TAP version 13\n1..3\nok 1 - "), "{text}");
+        let end = "# could not be cleaned up: the cluster: a <table>; drop it\nBail out! interrupted\n";
+        assert!(text.ends_with(end), "{text}");
     }
 
     /// perl's own reader, which `prove` is made of.

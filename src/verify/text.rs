@@ -69,7 +69,10 @@ pub fn of_finding(finding: &Finding) -> String {
 pub fn footer(report: &Report) -> String {
     let tally = report.tally();
     let mut parts = vec![format!("{} passed", tally.passed)];
-    for (count, what) in [(tally.warned, "with warnings"), (tally.failed, "failed"), (tally.skipped, "skipped")] {
+    let undone = report.undone.len();
+    for (count, what) in
+        [(tally.warned, "with warnings"), (tally.failed, "failed"), (tally.skipped, "skipped"), (undone, "not done")]
+    {
         if count > 0 {
             parts.push(format!("{count} {what}"));
         }

@@ -69,7 +69,21 @@ fn is_checked_and_a_wrong_catalogue_is_found(bench: &Bench) {
         assert!(wrong.stdout.contains(line), "{line} is missing in\n{}", wrong.stdout);
     }
     bench.run(&["up"]).succeeded();
+    keeps_what_it_saw_when_it_is_interrupted(bench, &checks);
     bench.run(&checks).succeeded();
+}
+
+fn keeps_what_it_saw_when_it_is_interrupted(bench: &Bench, checks: &[&str]) {
+    let (output, junit) = (bench.path("verify"), bench.path("junit"));
+    let mut verify = bench.start(&[checks, &["--junit", &junit.display().to_string()]].concat(), &output);
+    until("the first check is done", Duration::from_secs(60), || {
+        fs::read_to_string(&output).unwrap_or_default().contains("ok    components")
+    });
+    let interrupted = std::process::Command::new("kill").args(["-INT", &verify.id().to_string()]).status();
+    assert!(interrupted.expect("kill runs").success());
+    assert_eq!(verify.wait().expect("it ends").code(), Some(130));
+    let xml = fs::read_to_string(&junit).expect("the file");
+    assert!(xml.contains("name=\"components\"") && xml.contains("<error message=\"interrupted"), "{xml}");
 }
 
 fn keeps_data_and_components_over_a_reboot(bench: &Bench) {
