@@ -21,9 +21,7 @@ pub fn run(arguments: &Arguments, node: &NodeName, command: &[String]) -> Result
     let node = lab.node(node.as_str())?;
     let mut ssh = client(&lab, node)?;
     ssh.stdin(Stdio::inherit());
-    if command.is_empty() {
-        ssh.arg("-t");
-    } else if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() {
+    if command.is_empty() || (std::io::stdin().is_terminal() && std::io::stdout().is_terminal()) {
         ssh.arg("-t");
     }
     ssh.arg(node.name.as_str());
