@@ -32,5 +32,6 @@ pub mod settings;
 pub mod snapshot;
 pub mod source;
 pub mod sql;
+pub mod status;
 pub mod ui;
 pub mod verify;

@@ -11,6 +11,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     time::Duration,
 };
+use tokio::net::TcpStream;
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
 
 /// A connection to one server of the cluster.
@@ -54,12 +55,30 @@ impl Sql {
         login: &Login,
         patience: Duration,
     ) -> Result<Sql> {
-        let place = format!("{address}:{port}");
         let attempt = async {
             let socket = host
                 .connect(SocketAddr::from((address, port)), patience)
                 .await
-                .or_error(Class::Cluster, || format!("no connection to the server at {place}"))?;
+                .or_error(Class::Cluster, || format!("no connection to the server at {address}:{port}"))?;
+            Sql::over(socket, (address, port), login, patience).await
+        };
+        tokio::time::timeout(patience, attempt)
+            .await
+            .unwrap_or_else(|_| Err(too_slow(&format!("the server at {address}:{port}"), patience)))
+    }
+
+    /// The same over an open connection to it.
+    ///
+    /// # Errors
+    /// When the server does not accept.
+    pub async fn over(
+        socket: TcpStream,
+        (address, port): (Ipv4Addr, u16),
+        login: &Login,
+        patience: Duration,
+    ) -> Result<Sql> {
+        let place = format!("{address}:{port}");
+        let attempt = async {
             let (client, connection) = Config::new()
                 .user(&login.user)
                 .password(&login.password)

@@ -36,9 +36,18 @@ EXAMPLES
 
 pub(super) const STATUS: &str = "\
 EXAMPLES
-  pgxc-lab status                 a row per node
-  pgxc-lab status --watch         the same every two seconds
-  pgxc-lab status --json | jq .   everything that is known";
+  pgxc-lab status                 a row per component
+  pgxc-lab status --watch         the same every two seconds, in place
+  pgxc-lab status --json | jq .   everything that is known; docs/status.schema.json
+
+COLUMNS
+  CLOCK     how far the guest's clock is off the gateway's, either way
+  PID       as the pid file on the export says; a killed process leaves it
+  CLIENTS   sessions of clients
+  POOL      sessions that coordinators hold open here: busy/all
+  PREPARED  transactions that are prepared; for more than a minute is told above
+  WAL       files of the WAL on the export
+A narrow terminal shows fewer of them.";
 
 pub(super) const PLAN: &str = "\
 EXAMPLES

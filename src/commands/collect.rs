@@ -1,6 +1,6 @@
 //! `collect`: what is left of a lab, up, half up or broken, as one file that can be sent to somebody.
 
-use super::{run::listen, ssh, status};
+use super::{run::listen, ssh};
 use crate::{
     cli::Arguments,
     config,
@@ -9,6 +9,7 @@ use crate::{
     evidence::{self, Guest, Haste, Scene},
     host::{Home, Private},
     nightly::since,
+    status,
 };
 use jiff::{Timestamp, tz::TimeZone};
 use std::{

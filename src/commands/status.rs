@@ -1,177 +1,89 @@
-//! `status`: nodes and components as they are, not as they were.
+//! `status`: shows nodes and components once, or again and again in place.
 
+use super::run::listen;
 use crate::{
-    apply,
     cli::Arguments,
     context::Standing,
     error::{Class, Result},
-    hypervisor::{DomainState, Libvirt, SeenDomain},
-    lab::{Failover, Role},
-    ui::Table,
+    status::{self, Status},
 };
-use serde::Serialize;
-use std::{sync::Arc, time::Duration};
-use tokio::{sync::Semaphore, task::JoinSet};
+use std::{io::IsTerminal, time::Duration};
+use tokio_util::sync::CancellationToken;
 
 /// How often `--watch` looks.
 const EVERY: Duration = Duration::from_secs(2);
-/// How long a component may take to answer.
-const ANSWER: Duration = Duration::from_secs(10);
-
-/// Nodes and components as they were seen.
-#[derive(Serialize)]
-pub(super) struct Status {
-    lab: String,
-    engine: &'static str,
-    accelerator: &'static str,
-    healthy: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    failover: Option<Failover>,
-    nodes: Vec<NodeStatus>,
-}
-
-#[derive(Serialize)]
-struct NodeStatus {
-    node: String,
-    address: String,
-    memory: String,
-    domain: String,
-    components: Vec<ComponentStatus>,
-}
-
-#[derive(Serialize)]
-struct ComponentStatus {
-    role: Role,
-    name: String,
-    port: u16,
-    serves: bool,
-    detail: String,
-}
 
 /// Shows the lab; the exit code tells whether everything serves.
 ///
 /// # Errors
 /// When there is no such lab.
 pub async fn run(arguments: &Arguments, watch: bool) -> Result<u8> {
+    if !watch {
+        let status = status::look(&Standing::find(arguments)?).await?;
+        show(arguments, &status)?;
+        return Ok(if status.healthy { 0 } else { Class::Cluster.exit_code() });
+    }
+    let stop = CancellationToken::new();
+    let signals = tokio::spawn(listen(stop.clone(), || {}));
+    let place = std::io::stdout().is_terminal() && !arguments.json;
+    let mut begin = "\x1b[2J";
     loop {
-        let status = look(&Standing::find(arguments)?).await?;
-        if watch && !arguments.json {
-            super::print("\x1b[H\x1b[2J")?;
-        }
-        if arguments.json {
-            super::print_json(&status)?;
+        let status = tokio::select! {
+            status = async { status::look(&Standing::find(arguments)?).await } => status?,
+            () = stop.cancelled() => break,
+        };
+        if place {
+            let (width, height) = size().unwrap_or((80, 24));
+            super::print(&format!("{begin}{}", frame(&status::lines(&status, Some(width)), width, height)))?;
+            begin = "";
         } else {
-            show(&status)?;
-        }
-        if !watch {
-            return Ok(if status.healthy { 0 } else { Class::Cluster.exit_code() });
+            show(arguments, &status)?;
         }
         tokio::select! {
             () = tokio::time::sleep(EVERY) => {}
-            _ = tokio::signal::ctrl_c() => return Ok(0),
+            () = stop.cancelled() => break,
         }
     }
+    signals.abort();
+    Ok(0)
 }
 
-/// Looks at every domain and component.
-///
-/// # Errors
-/// When the password was never made.
-pub(super) async fn look(standing: &Standing) -> Result<Status> {
-    let domains = domains(standing).await?;
-    let tokens = Arc::new(Semaphore::new(standing.record.accelerator.tokens() * 2));
-    let login = standing.login()?;
-    let mut tasks = JoinSet::new();
-    for (place, node) in standing.lab.nodes.iter().enumerate() {
-        let running =
-            domains.iter().any(|domain| domain.name == node.name.as_str() && domain.state == DomainState::Running);
-        for placed in standing.lab.components_of(node).into_iter().filter(|placed| standing.engine.runs(placed.role)) {
-            let setup = standing.engine.component(&standing.lab, placed);
-            let (role, name, port) = (placed.role, placed.name.to_string(), placed.component.port);
-            let (host, node, dir, mount) =
-                (standing.host.clone(), node.clone(), standing.dir.clone(), standing.lab.nfs.mount.clone());
-            let (tokens, login) = (tokens.clone(), login.clone());
-            tasks.spawn(async move {
-                let _token = tokens.acquire_owned().await;
-                let seen = match host {
-                    Some(host) if running => {
-                        apply::answers(&host, &dir, &mount, &node, &setup.ready, &login, ANSWER).await
-                    }
-                    _ => Err(crate::error::Error::new(Class::Guest, "the guest does not run")),
-                };
-                let detail = seen.as_ref().err().map(|error| error.message().to_owned()).unwrap_or_default();
-                (place, ComponentStatus { role, name, port, serves: seen.is_ok(), detail })
-            });
-        }
+fn show(arguments: &Arguments, status: &Status) -> Result<u8> {
+    if arguments.json {
+        return super::print_json(status);
     }
-    let mut components = tasks.join_all().await;
-    components.sort_by(|a, b| (a.0, a.1.role).cmp(&(b.0, b.1.role)));
-    let mut nodes: Vec<NodeStatus> = standing
-        .lab
-        .nodes
-        .iter()
-        .map(|node| NodeStatus {
-            node: node.name.to_string(),
-            address: node.address.to_string(),
-            memory: node.memory.to_string(),
-            domain: domains
-                .iter()
-                .find(|domain| domain.name == node.name.as_str())
-                .map_or("absent", |domain| domain.state.as_str())
-                .to_owned(),
-            components: Vec::new(),
-        })
-        .collect();
-    for (place, component) in components {
-        nodes[place].components.push(component);
-    }
-    let healthy = standing.record.check_failover().is_ok()
-        && nodes
-            .iter()
-            .all(|node| node.domain == "running" && node.components.iter().all(|component| component.serves));
-    Ok(Status {
-        lab: standing.lab.name.to_string(),
-        engine: standing.record.engine.as_str(),
-        accelerator: standing.record.accelerator.as_str(),
-        healthy,
-        failover: standing.record.failover.clone(),
-        nodes,
-    })
+    let width = std::io::stdout().is_terminal().then(size).flatten().map(|(width, _)| width);
+    super::print(&(status::lines(status, width).join("\n") + "\n"))
 }
 
-async fn domains(standing: &Standing) -> Result<Vec<SeenDomain>> {
-    let Some(host) = &standing.host else { return Ok(Vec::new()) };
-    let (uri, lab) = (host.libvirt_uri(), standing.lab.name.to_string());
-    let seen = tokio::task::spawn_blocking(move || Libvirt::open(&uri)?.domains(&lab)).await;
-    // A lab whose libvirt never started has no domains yet.
-    Ok(seen.ok().and_then(Result::ok).unwrap_or_default())
+/// Columns and lines of the terminal, if it is one.
+fn size() -> Option<(usize, usize)> {
+    let (terminal_size::Width(width), terminal_size::Height(height)) = terminal_size::terminal_size()?;
+    Some((width.into(), height.into()))
 }
 
-fn show(status: &Status) -> Result<()> {
-    let mut table = Table::new().left("NODE").left("ADDRESS").right("MEMORY").left("DOMAIN").left("COMPONENTS");
-    for node in &status.nodes {
-        let components: Vec<String> = node
-            .components
-            .iter()
-            .map(|component| {
-                format!("{}:{} {}", component.name, component.port, if component.serves { "serves" } else { "DOWN" })
-            })
-            .collect();
-        let components = if components.is_empty() { "-".to_owned() } else { components.join(", ") };
-        table.row([node.node.clone(), node.address.clone(), node.memory.clone(), node.domain.clone(), components]);
+/// A screen drawn over the one before: nothing flickers, no line is wrapped, and none scrolls away.
+fn frame(lines: &[String], width: usize, height: usize) -> String {
+    // The last line of the screen is the cursor's.
+    let room = height.saturating_sub(1).max(1);
+    let cut = |line: &String| line.chars().take(width).collect::<String>();
+    let mut shown: Vec<String> = lines.iter().take(room).map(cut).collect();
+    if lines.len() > room {
+        let hidden = lines.len() - room + 1;
+        shown[room - 1] = format!("… {hidden} more lines: make the terminal higher");
     }
-    super::print(&format!("lab {}, engine {}, {}\n{table}", status.lab, status.engine, status.accelerator))?;
-    match &status.failover {
-        Some(Failover::Done { gtm }) => super::print(&format!("the GTM is on {gtm} since a failover\n")).map(drop)?,
-        Some(Failover::Begun { gtm }) => {
-            eprintln!("a failover of the GTM to {gtm} did not end: `pgxc-lab failover gtm` goes on with it");
-        }
-        None => {}
+    format!("\x1b[H{}\x1b[J", shown.iter().map(|line| format!("{line}\x1b[K\r\n")).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_never_scrolls() {
+        let lines: Vec<String> = ["first", "second one", "third"].map(str::to_owned).into();
+        assert_eq!(frame(&lines, 7, 9), "\x1b[Hfirst\x1b[K\r\nsecond \x1b[K\r\nthird\x1b[K\r\n\x1b[J");
+        let small = frame(&lines, 80, 3);
+        assert_eq!(small, "\x1b[Hfirst\x1b[K\r\n… 2 more lines: make the terminal higher\x1b[K\r\n\x1b[J");
     }
-    for node in &status.nodes {
-        for component in node.components.iter().filter(|component| !component.serves) {
-            eprintln!("{} of {}: {}", component.name, node.node, component.detail);
-        }
-    }
-    Ok(())
 }

@@ -65,6 +65,10 @@ pub trait Engine: Send + Sync {
     /// The query that tells a server's WAL position.
     fn wal_position(&self) -> &'static str;
 
+    /// The query that tells of a server: sessions of clients but this one, sessions that coordinators hold open, those of
+    /// them that are busy, prepared transactions, those of them that are older than a minute.
+    fn vitals(&self) -> &'static str;
+
     /// How the standby of the GTM takes its place, in a lab whose roles are already as they are to be; `None` without a GTM.
     fn takeover(&self, lab: &Lab) -> Option<Takeover>;
 

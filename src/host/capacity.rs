@@ -37,10 +37,19 @@ fn parse_memory(text: &str) -> Option<Memory> {
 /// # Errors
 /// When the filesystem does not tell.
 pub fn free_space(path: &Path) -> Result<Size> {
+    space(path).map(|(_, free)| free)
+}
+
+/// Size and free space of that filesystem.
+///
+/// # Errors
+/// When the filesystem does not tell.
+pub fn space(path: &Path) -> Result<(Size, Size)> {
     let existing = path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
     let stat = nix::sys::statvfs::statvfs(existing)
         .or_error(Class::Host, || format!("cannot ask for the free space of `{}`", existing.display()))?;
-    Ok(Size::bytes(stat.blocks_available() * stat.fragment_size()))
+    let bytes = |blocks: u64| Size::bytes(blocks * stat.fragment_size());
+    Ok((bytes(stat.blocks()), bytes(stat.blocks_available())))
 }
 
 /// Bytes that a file, or a directory with all below it, takes on disk; holes take none.

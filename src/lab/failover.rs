@@ -7,17 +7,19 @@ use super::{Lab, NodeName, Role};
 use serde::{Deserialize, Serialize};
 
 /// How far a failover came; part of the lab's record. No failover: the GTM is where lab.yaml has it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "state", rename_all = "kebab-case")]
 pub enum Failover {
     /// It was begun: maybe neither of both is the GTM at this moment.
     Begun {
         /// The node that is to have the GTM.
+        #[schemars(with = "String")]
         gtm: NodeName,
     },
     /// The GTM is there.
     Done {
         /// The node that has the GTM.
+        #[schemars(with = "String")]
         gtm: NodeName,
     },
 }

@@ -12,6 +12,12 @@ fn shared() -> PathBuf {
     std::env::var_os("PGXC_LAB_TEST_CACHE").map_or_else(|| PathBuf::from("/var/tmp/pgxc-lab-test"), PathBuf::from)
 }
 
+/// `status --json`, in the shape that it promises.
+pub fn status(json: serde_json::Value) -> pgxc_lab::status::Status {
+    let told = json.to_string();
+    serde_json::from_value(json).unwrap_or_else(|error| panic!("{error}: {told}"))
+}
+
 /// A lab under test.
 pub struct Bench {
     directory: tempfile::TempDir,

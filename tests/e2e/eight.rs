@@ -1,6 +1,6 @@
 //! The reference lab.yaml as it is: the document's eight nodes, Postgres-XC (or its stand-in), the golden rows.
 
-use super::bench::{Bench, Source, assert_no_leftovers};
+use super::bench::{Bench, Source, assert_no_leftovers, status as told};
 
 /// The document's twelve node_ids (spec 1.13).
 const GOLDEN_IDS: [(&str, &str); 12] = [
@@ -43,8 +43,14 @@ fn the_documents_lab_comes_up_proved_and_goes_without_a_trace() {
         assert_eq!(rows, golden, "on {node}");
     }
     let status = bench.run(&["status", "--json"]).succeeded().json();
-    assert_eq!(status["healthy"], true);
-    assert_eq!(status["nodes"].as_array().map(Vec::len), Some(8));
+    let status = told(status);
+    assert!(status.healthy && status.nodes.len() == 8);
+    assert!(status.nodes.iter().all(|node| node.clock.is_some_and(|clock| clock.follows)), "{status:?}");
+    let components: Vec<_> = status.nodes.iter().flat_map(|node| &node.components).collect();
+    assert!(components.iter().all(|component| component.pid.is_some()), "{status:?}");
+    let databases = components.iter().filter(|component| component.database.is_some());
+    assert_eq!(databases.count(), 12, "{status:?}");
+    assert!(components[1].gtm.and_then(|standby| standby.behind).is_some_and(|behind| behind < 100), "{status:?}");
     let again = bench.run(&["up"]).succeeded();
     assert!(again.stderr.contains("nothing changed"), "{}", again.stderr);
 

@@ -1,7 +1,7 @@
 //! Two labs with the same addresses side by side, with the engine that needs no source.
 
 use super::{
-    bench::{Bench, Source, assert_no_leftovers, until},
+    bench::{Bench, Source, assert_no_leftovers, status as told, until},
     native::up_initialises_what_the_guest_would,
 };
 use std::{
@@ -61,6 +61,10 @@ fn two_labs_with_the_same_addresses_live_side_by_side() {
     assert_no_leftovers(&first.lab_directory("left"));
     a_damaged_template_costs_time_and_nothing_else(&first);
     second.run(&["sql", "-c", "select 1"]).succeeded();
+    let status = told(second.run(&["status", "--json"]).succeeded().json());
+    let databases =
+        status.nodes.iter().flat_map(|node| &node.components).filter(|one| one.database.is_some() && one.wal > Some(0));
+    assert_eq!(databases.count(), 2, "{status:?}");
     second.run(&["destroy", "--yes"]).succeeded();
     assert_no_leftovers(&second.lab_directory("right"));
 }

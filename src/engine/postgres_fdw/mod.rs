@@ -128,6 +128,15 @@ impl Engine for PostgresFdw {
         }
     }
 
+    fn vitals(&self) -> &'static str {
+        "select count(*) filter (where application_name <> 'postgres_fdw' and pid <> pg_backend_pid()), \
+         count(*) filter (where application_name = 'postgres_fdw'), \
+         count(*) filter (where application_name = 'postgres_fdw' and state <> 'idle'), \
+         (select count(*) from pg_prepared_xacts), \
+         (select count(*) from pg_prepared_xacts where prepared < now() - interval '1 minute') \
+         from pg_stat_activity where backend_type = 'client backend'"
+    }
+
     fn wal_position(&self) -> &'static str {
         "select pg_current_wal_lsn()"
     }
