@@ -86,7 +86,7 @@ impl Arguments {
     /// How new guests are to boot, where the command line says so.
     pub fn boot(&self) -> Option<BootMode> {
         match self.verb {
-            Verb::Up { boot } => boot,
+            Verb::Up { boot, .. } => boot,
             _ => None,
         }
     }

@@ -24,6 +24,7 @@ EXAMPLES
   pgxc-lab up                     the lab of ./lab.yaml
   pgxc-lab up -F small.yaml       another one; labs run side by side
   pgxc-lab up --boot cold         every new guest boots, none is cloned
+  pgxc-lab up --verify quick      and then the checks of `verify`
   pgxc-lab up --json > run.jsonl  one event a line, for programs
   PGXC_SOURCE=/src/pgxc-v1.0.2.tar.gz pgxc-lab up
                                   Postgres-XC from this source package";

@@ -21,6 +21,9 @@ pub enum Verb {
         /// How new guests come to their first login [default: `boot` in lab.yaml, else auto]
         #[arg(long, value_name = "HOW")]
         boot: Option<BootMode>,
+        /// End with the checks of `verify`: `quick` or `full`; a failed one fails the run
+        #[arg(long, value_name = "SUITE")]
+        verify: Option<Suite>,
     },
 
     /// Remove the lab and look for leftovers

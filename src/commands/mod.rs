@@ -37,7 +37,7 @@ use std::io::Write;
 /// Those of the verb.
 pub async fn run(arguments: &Arguments) -> Result<u8> {
     match &arguments.verb {
-        Verb::Up { .. } => up::run(arguments).await,
+        Verb::Up { verify, .. } => up::run(arguments, *verify).await,
         Verb::Destroy => destroy::run(arguments),
         Verb::Status { watch } => status::run(arguments, *watch).await,
         Verb::Plan => plan::run(arguments).await,

@@ -1,6 +1,9 @@
 //! `up`: the lab as lab.yaml says, from whatever is there.
 
-use super::run::{Ended, lock, shown};
+use super::{
+    run::{Ended, lock, shown},
+    verify,
+};
 use crate::{
     apply::Site,
     cli::Arguments,
@@ -14,6 +17,7 @@ use crate::{
     plan::{self, Plan},
     prepare::{self, Purpose},
     snapshot::replace,
+    verify::Suite,
 };
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -22,12 +26,19 @@ use tokio_util::sync::CancellationToken;
 ///
 /// # Errors
 /// The first failure of the run, or what is wrong before it.
-pub async fn run(arguments: &Arguments) -> Result<u8> {
+pub async fn run(arguments: &Arguments, suite: Option<Suite>) -> Result<u8> {
     let home = context::home(arguments)?;
     let loaded = config::load(&arguments.file()).map_err(config::Problems::into_error)?;
     let _lock = lock(&home, loaded.lab.name.as_str())?;
     replace::check(&home.lab(loaded.lab.name.as_str()))?;
-    shown(arguments, |events, stop| act(arguments, home, events, stop)).await
+    shown(arguments, |events, stop| async move {
+        let mut ended = act(arguments, home.clone(), events.clone(), stop.clone()).await?;
+        if let (Some(suite), None) = (suite, &ended.tally.failure) {
+            ended.tally.failure = verify::prove(arguments, home, suite, &events, &stop).await.err();
+        }
+        Ok(ended)
+    })
+    .await
 }
 
 /// The run itself, with the lock held and somebody who listens.

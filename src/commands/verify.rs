@@ -7,13 +7,14 @@ use crate::{
     config,
     context::{self, Standing},
     error::{Class, Error, Result, ResultExt},
-    event::Events,
+    event::{Event, Events, Outcome},
+    host::Home,
     prepare::{self, Purpose},
     snapshot::replace,
     ui,
     verify::{self, About, LabFile, Observed, Observer, Parts, Report, Suite, Task, report::exit, text},
 };
-use std::{fs::File, io::Write, path::Path, sync::Arc};
+use std::{fs::File, io::Write, path::Path, sync::Arc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 /// Checks.
@@ -29,9 +30,17 @@ pub async fn run(arguments: &Arguments, suite: Suite, only: &[String], junit: Op
     };
     // The file is opened before anything is asked: it must not turn out at the end that the results cannot be kept.
     let open = |path: &Path| File::create(path).or_error(Class::Host, || format!("cannot write `{}`", path.display()));
-    let prepared = prepare(arguments, suite, only).await;
-    let (prepared, junit) = match prepared.and_then(|prepared| Ok((prepared, junit.map(open).transpose()?))) {
-        Ok(both) => both,
+    let prepared = async {
+        let home = context::home(arguments)?;
+        // Before anything is read, and to the end: another run may be about to change the lab.
+        let lock = take(&home, &context::lab_name(arguments, &home)?)?;
+        Ok((prepare(arguments, home, suite, only).await?, lock))
+    };
+    let (prepared, _lock, junit) = match prepared.await.and_then(|(prepared, lock)| {
+        let junit = junit.map(open).transpose()?;
+        Ok((prepared, lock, junit))
+    }) {
+        Ok(all) => all,
         Err(error) => {
             ui::print_error(&error);
             return Ok(exit::NOTHING);
@@ -86,16 +95,11 @@ struct Prepared {
     tasks: Vec<Task>,
     about: About,
     sweep: &'static verify::Sweep,
-    /// Held to the end: no other run changes the lab meanwhile.
-    _lock: crate::host::Lock,
 }
 
-async fn prepare(arguments: &Arguments, suite: Suite, only: &[String]) -> Result<Prepared> {
-    let home = context::home(arguments)?;
-    let name = context::lab_name(arguments, &home)?;
-    // Before anything is read: another run may be about to change it.
-    let lock = take(&home, &name)?;
-    replace::check(&home.lab(&name))?;
+/// With the lab's lock held.
+async fn prepare(arguments: &Arguments, home: Home, suite: Suite, only: &[String]) -> Result<Prepared> {
+    replace::check(&home.lab(&context::lab_name(arguments, &home)?))?;
     let standing = Standing::find(arguments)?;
     standing.record.check_failover()?;
     // lab.yaml as it is now has the checks of its own, and is what the lab should be.
@@ -122,11 +126,11 @@ async fn prepare(arguments: &Arguments, suite: Suite, only: &[String]) -> Result
     let login = standing.login()?;
     let accelerator = standing.record.accelerator;
     let parts = Parts { lab, dir: standing.dir, host, engine: standing.engine, accelerator, login, site };
-    Ok(Prepared { observer: Observer::new(parts), tasks, about, sweep: verify::sweep(engine), _lock: lock })
+    Ok(Prepared { observer: Observer::new(parts), tasks, about, sweep: verify::sweep(engine) })
 }
 
 /// What `up` would work on. Nobody hears its events: they are about choices that were made long ago.
-async fn installer(arguments: &Arguments, home: crate::host::Home) -> Result<Site> {
+async fn installer(arguments: &Arguments, home: Home) -> Result<Site> {
     let (events, _) = Events::channel();
     prepare::site(arguments, home, Purpose::Look, events).await
 }
@@ -140,4 +144,95 @@ async fn check(prepared: Prepared, tell: impl FnMut(&verify::report::Result)) ->
     let report = verify::run(&observer, tasks, sweep, &stop, tell).await;
     signals.abort();
     report
+}
+
+/// The step under which a run that ends with checks shows them.
+const STEP: &str = "checks";
+
+/// Checks a lab as the end of a run that made it: one step, shown as the run's others. With the lab's lock held.
+///
+/// # Errors
+/// [`Class::Cluster`] when a check failed, with what each of them found; whatever keeps it from checking.
+pub(super) async fn prove(
+    arguments: &Arguments,
+    home: Home,
+    suite: Suite,
+    events: &Events,
+    stop: &CancellationToken,
+) -> Result<()> {
+    let begun = Instant::now();
+    let title = format!("verify, {}", suite.as_str());
+    events.send(Event::Started { step: STEP.into(), node: None, title });
+    let ended = async {
+        let Prepared { observer, tasks, sweep, .. } = prepare(arguments, home, suite, &[]).await?;
+        let tell = |result: &verify::report::Result| {
+            let text = format!("{} {}", result.id, result.verdict.word());
+            events.send(Event::Progress { step: STEP.into(), text });
+        };
+        sum_up(&verify::run(&observer, tasks, sweep, stop, tell).await)
+    };
+    let (ended, took) = (ended.await, begun.elapsed());
+    match ended {
+        Ok(text) => {
+            events.send(Event::Finished { step: STEP.into(), node: None, outcome: Outcome::Unchanged(text), took });
+            Ok(())
+        }
+        Err(error) => {
+            events.send(Event::Failed { step: STEP.into(), node: None, error: error.clone(), took });
+            Err(error)
+        }
+    }
+}
+
+/// A report in a line, or as a failure.
+fn sum_up(report: &Report) -> Result<String> {
+    if !report.undone.is_empty() {
+        return Err(Error::new(Class::Interrupted, format!("interrupted before {}", report.undone.join(", "))));
+    }
+    let failed = || report.results.iter().filter(|result| matches!(result.verdict, verify::Verdict::Failed { .. }));
+    let ids: Vec<&str> = failed().map(|result| result.id.as_str()).collect();
+    if ids.is_empty() {
+        return Ok(text::footer(report).trim_end().to_owned());
+    }
+    let error = Error::new(Class::Cluster, format!("checks failed: {}", ids.join(", ")));
+    let found = failed().flat_map(|result| result.verdict.findings().iter().map(move |finding| (&result.id, finding)));
+    let error = found.fold(error, |error, (id, finding)| {
+        error.evidence(format!("{id}, {}: {} instead of {}", finding.place, finding.seen, finding.expected))
+    });
+    Err(error.hint(format!("`pgxc-lab verify --only {}` asks again, and tells what to do", ids.join(","))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verify::{Finding, Verdict};
+    use std::time::Duration;
+
+    fn report(verdicts: Vec<(&str, Verdict)>) -> Report {
+        let results = verdicts.into_iter().map(|(id, verdict)| verify::report::Result {
+            id: id.into(),
+            proves: String::new(),
+            how: String::new(),
+            expected: String::new(),
+            verdict,
+            took: Duration::ZERO,
+            seen: Default::default(),
+        });
+        Report { results: results.collect(), took: Duration::from_secs(2), ..Report::default() }
+    }
+
+    #[test]
+    fn a_failed_check_fails_the_run_and_a_warning_does_not() {
+        let passed = || ("nodes", Verdict::Passed { saw: "all".into() });
+        let finding = || Finding::wrong("datanode_2", "3 rows", "2 rows", "look");
+        let warned = ("hash", Verdict::Warned { findings: vec![finding().doubtful()] });
+        let good = sum_up(&report(vec![passed(), warned])).expect("nothing failed");
+        assert_eq!(good, "1 passed, 1 with warnings in 2.0s");
+        let failed = ("hash", Verdict::Failed { findings: vec![finding()] });
+        let error = sum_up(&report(vec![passed(), failed])).expect_err("one failed");
+        assert_eq!((error.class(), error.message()), (Class::Cluster, "checks failed: hash"));
+        assert_eq!(error.causes(), ["hash, datanode_2: 2 rows instead of 3 rows"]);
+        let cut = Report { undone: vec!["hash".into()], ..report(vec![passed()]) };
+        assert_eq!(sum_up(&cut).expect_err("interrupted").class(), Class::Interrupted);
+    }
 }

@@ -18,8 +18,8 @@ use tokio::sync::mpsc::UnboundedReceiver;
 pub const FORMAT: u32 = 1;
 /// Steps whose unchanged end means that the cache had what they make.
 const CACHED_STEPS: [&str; 2] = ["image", "build"];
-/// The steps whose outcome is the proof: that of `up` and that of `restore`.
-const PROOF_STEPS: [&str; 2] = ["proof", "recover"];
+/// The steps whose outcome is the proof: that of `up` and that of `restore`, and the checks after both.
+const PROOF_STEPS: [&str; 3] = ["proof", "recover", "checks"];
 
 /// A run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -214,7 +214,9 @@ impl Recorder {
                 event::Outcome::Changed(text) | event::Outcome::Unchanged(text)
                     if PROOF_STEPS.contains(&step.as_str()) =>
                 {
-                    seen.proof = Some(text.clone());
+                    // The checks come after a proof.
+                    let before = seen.proof.take().map(|before| format!("{before}; ")).unwrap_or_default();
+                    seen.proof = Some(format!("{before}{text}"));
                 }
                 _ => {}
             },
@@ -286,6 +288,7 @@ mod tests {
         events.note("guests are emulated");
         events.send(finished("image", None, event::Outcome::Unchanged("debian-12 is made".into())));
         events.send(finished("proof", None, event::Outcome::Changed("proved: 100 rows".into())));
+        events.send(finished("checks", None, event::Outcome::Unchanged("18 passed in 13.6s".into())));
         events.send(Event::Failed {
             step: "db1/boot".into(),
             node: Some("db1".into()),
@@ -297,15 +300,15 @@ mod tests {
         while screen.recv().await.is_some() {
             shown += 1;
         }
-        assert_eq!(shown, 5);
+        assert_eq!(shown, 6);
         let mut record = RunRecord::begin("20250102T023000Z".into(), "pgxc".into(), Timestamp::UNIX_EPOCH);
         recorder.fill(&mut record);
         assert_eq!(record.nodes, ["db1"]);
         assert_eq!(record.notes, ["guests are emulated"]);
         assert_eq!(record.cache_hits, ["image: debian-12 is made"]);
-        assert_eq!(record.proof.as_deref(), Some("proved: 100 rows"));
-        assert_eq!(record.spans.len(), 3);
-        assert_eq!((record.spans[2].phase.as_str(), record.spans[2].ending), ("boot", Ending::Failed));
+        assert_eq!(record.proof.as_deref(), Some("proved: 100 rows; 18 passed in 13.6s"));
+        assert_eq!(record.spans.len(), 4);
+        assert_eq!((record.spans[3].phase.as_str(), record.spans[3].ending), ("boot", Ending::Failed));
         let Outcome::Failed { class, step, node, .. } = recorder.failure(&Error::new(Class::Guest, "no answer")) else {
             panic!("a failure")
         };

@@ -2,7 +2,12 @@
 
 use crate::{
     cli::Arguments,
-    commands::{collect::scene, rebuild, run::listen},
+    commands::{
+        collect::scene,
+        rebuild,
+        run::{listen, lock},
+        verify,
+    },
     config, context,
     error::{Class, Result, ResultExt},
     event::Events,
@@ -14,6 +19,7 @@ use crate::{
         run::{After, GRACE, Made, Night},
     },
     ui,
+    verify::Suite,
 };
 use std::{
     path::{Path, PathBuf},
@@ -51,15 +57,17 @@ pub(super) async fn run(arguments: &Arguments) -> Result<u8> {
     Ok(record.exit_code.unwrap_or(Class::Internal.exit_code()))
 }
 
-/// Is there room, then the rebuild.
+/// Is there room, then the rebuild, then the checks.
 async fn work(arguments: &Arguments, home: &Home, events: Events, stop: CancellationToken) -> Result<Made> {
     let lab = config::load(&arguments.file()).map_err(config::Problems::into_error)?.lab;
     admission::admit(&lab, home, &home.lab(lab.name.as_str()))?;
-    let rebuilt = rebuild::rebuild(arguments, events, stop, false).await?;
-    match rebuilt.tally.failure {
-        Some(failure) => Err(failure),
-        None => Ok(Made { how: rebuilt.how, key: rebuilt.key }),
+    let rebuilt = rebuild::rebuild(arguments, events.clone(), stop.clone(), false).await?;
+    if let Some(failure) = rebuilt.tally.failure {
+        return Err(failure);
     }
+    let _lock = lock(home, lab.name.as_str())?;
+    verify::prove(arguments, home.clone(), Suite::Quick, &events, &stop).await?;
+    Ok(Made { how: rebuilt.how, key: rebuilt.key })
 }
 
 /// What lab.yaml says about the nights; a file with mistakes tells nobody and removes little.
