@@ -131,7 +131,7 @@ pub async fn site(arguments: &Arguments, home: Home, purpose: Purpose, events: E
         make_directories(&dir)?;
         make_password(&fitted.lab, &dir)?;
         let addresses: Vec<_> = fitted.lab.nodes.iter().map(|node| (node.name.as_str(), node.address)).collect();
-        Keys::new(&dir).ensure(&addresses)?;
+        Keys::new(&dir).ensure(definition.system.ssh(), &addresses)?;
         lock.image = Some(definition.name.clone());
         lock.image_id = Some(image.id().to_owned());
         lock.engine = Some(engine.kind());

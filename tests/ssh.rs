@@ -3,11 +3,12 @@
 use pgxc_lab::{
     error::{Class, Error},
     host::Home,
-    remote::{Keys, Output, Ssh},
+    remote::{Keys, Output, Ssh, SshProfile},
 };
 use russh::{
-    Channel, ChannelId, Sig,
-    keys::{PublicKey, load_secret_key},
+    Channel, ChannelId, Preferred, Sig, cipher, kex,
+    keys::{Algorithm, HashAlg, PublicKey, load_secret_key},
+    mac,
     server::{self, Auth, ChannelOpenHandle, Config, Handler, Msg, Session, VerifiedPublicKey},
 };
 use std::{
@@ -30,9 +31,13 @@ struct LabKeys {
 }
 
 fn lab_keys() -> LabKeys {
+    lab_keys_of(SshProfile::Modern)
+}
+
+fn lab_keys_of(profile: SshProfile) -> LabKeys {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let keys = Keys::new(&Home::new(directory.path()).lab("x"));
-    assert_eq!(keys.ensure(&[(NODE, Ipv4Addr::LOCALHOST)]).expect("ssh-keygen makes keys"), 2);
+    assert_eq!(keys.ensure(profile, &[(NODE, Ipv4Addr::LOCALHOST)]).expect("ssh-keygen makes keys"), 2);
     LabKeys { keys, _directory: directory }
 }
 
@@ -125,10 +130,16 @@ impl Handler for Guest {
 /// Starts a server that has the host key of `host` and lets in the lab key of `client`; gives a socket to it, and what
 /// commands get as input.
 async fn serve(host: &Keys, client: &Keys) -> (TcpStream, Arc<Mutex<Vec<u8>>>) {
+    serve_with(Preferred::DEFAULT, host, client).await
+}
+
+/// The same with a server that knows these algorithms only.
+async fn serve_with(preferred: Preferred, host: &Keys, client: &Keys) -> (TcpStream, Arc<Mutex<Vec<u8>>>) {
     let config = Config {
         keys: vec![load_secret_key(host.host_key(NODE), None).expect("a host key")],
         // A test needs no protection against guessing.
         auth_rejection_time: Duration::ZERO,
+        preferred,
         ..Config::default()
     };
     let text = client.public_text(&client.lab_key()).expect("a public key");
@@ -290,8 +301,8 @@ fn keys_are_kept_and_known() {
     let read = |path: &std::path::Path| std::fs::read_to_string(path).expect("it reads");
     let before = (read(&keys.lab_key()), read(&keys.host_key(NODE)));
     let nodes = [(NODE, Ipv4Addr::LOCALHOST), ("db2", Ipv4Addr::new(192, 168, 122, 2))];
-    assert_eq!(keys.ensure(&nodes).expect("it makes one more"), 1);
-    assert_eq!(keys.ensure(&nodes).expect("it makes none"), 0);
+    assert_eq!(keys.ensure(SshProfile::Modern, &nodes).expect("it makes one more"), 1);
+    assert_eq!(keys.ensure(SshProfile::Modern, &nodes).expect("it makes none"), 0);
     assert_eq!((read(&keys.lab_key()), read(&keys.host_key(NODE))), before);
     let known = read(&keys.known_hosts());
     let lines: Vec<&str> = known.lines().collect();
@@ -302,4 +313,60 @@ fn keys_are_kept_and_known() {
         assert_eq!(words[0], format!("{name},{address}"));
         assert!(public.starts_with(&words[1..].join(" ")), "{line}");
     }
+}
+
+/// What OpenSSH 4.3 has of what russh knows: its sshd_config(5) and the lists of its myproposal.h.
+fn openssh_43() -> Preferred {
+    Preferred {
+        kex: vec![kex::DH_GEX_SHA1, kex::DH_G14_SHA1, kex::DH_G1_SHA1].into(),
+        key: vec![Algorithm::Rsa { hash: None }].into(),
+        cipher: vec![
+            cipher::AES_128_CTR,
+            cipher::AES_192_CTR,
+            cipher::AES_256_CTR,
+            cipher::AES_128_CBC,
+            cipher::AES_192_CBC,
+            cipher::AES_256_CBC,
+        ]
+        .into(),
+        mac: vec![mac::HMAC_SHA1].into(),
+        ..Preferred::DEFAULT
+    }
+}
+
+#[tokio::test]
+async fn a_guest_with_openssh_4_3_is_spoken_to_in_its_own_words() {
+    let lab = lab_keys_of(SshProfile::OpenSsh43);
+    let private = std::fs::read_to_string(lab.keys.host_key(NODE)).expect("a key");
+    assert!(private.starts_with("-----BEGIN RSA PRIVATE KEY-----"), "it reads PEM only");
+    let (socket, _) = serve_with(openssh_43(), &lab.keys, &lab.keys).await;
+    let ssh = in_time(Ssh::login(NODE, socket, &lab.keys)).await.unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(in_time(ssh.run("speak", b"")).await.expect("it runs").status, Some(3));
+}
+
+/// Neither does a modern client give in to an old server, nor does the old profile take anything but its own.
+#[tokio::test]
+async fn old_algorithms_are_for_old_guests_only() {
+    let modern = lab_keys();
+    let mut old_server = openssh_43();
+    old_server.key = vec![Algorithm::Ed25519].into();
+    let (socket, _) = serve_with(old_server, &modern.keys, &modern.keys).await;
+    let error = in_time(Ssh::login(NODE, socket, &modern.keys)).await.err().expect("they have nothing in common");
+    assert!(error.causes().iter().any(|cause| cause.contains("No common")), "{error} {:?}", error.causes());
+
+    let old = lab_keys_of(SshProfile::OpenSsh43);
+    let sha2 = Preferred { key: vec![Algorithm::Rsa { hash: Some(HashAlg::Sha256) }].into(), ..Preferred::DEFAULT };
+    let (socket, _) = serve_with(sha2, &old.keys, &old.keys).await;
+    assert!(in_time(Ssh::login(NODE, socket, &old.keys)).await.is_err());
+}
+
+/// A lab whose image changes gets keys that the new guests can read.
+#[test]
+fn keys_follow_the_guests_system() {
+    let lab = lab_keys();
+    let nodes = [(NODE, Ipv4Addr::LOCALHOST)];
+    assert_eq!(lab.keys.ensure(SshProfile::OpenSsh43, &nodes).expect("it makes both anew"), 2);
+    assert_eq!(lab.keys.ensure(SshProfile::OpenSsh43, &nodes).expect("it makes none"), 0);
+    let known = std::fs::read_to_string(lab.keys.known_hosts()).expect("it reads");
+    assert!(known.starts_with("db1,127.0.0.1 ssh-rsa "), "{known}");
 }

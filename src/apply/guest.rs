@@ -134,7 +134,8 @@ impl Site {
             && let Ok(shell) = self.shell(node).await
         {
             // The connection breaks while the guest goes down: that is no failure.
-            let _ = tokio::time::timeout(self.patience(SHUTDOWN), shell.run("systemctl poweroff", &[])).await;
+            let _ =
+                tokio::time::timeout(self.patience(SHUTDOWN), shell.run(self.system().guest().power_off(), &[])).await;
             let deadline = Instant::now() + self.patience(SHUTDOWN);
             while Instant::now() < deadline
                 && self.domain(node).await?.is_some_and(|domain| domain.state == DomainState::Running)

@@ -23,8 +23,9 @@ impl Site {
         let host_key = self.keys.host_key(name);
         let secret =
             fs::read_to_string(&host_key).or_error(Class::Host, || format!("cannot read `{}`", host_key.display()))?;
-        files.push(GuestFile::text("/etc/ssh/ssh_host_ed25519_key", secret).mode(0o600));
-        files.push(GuestFile::text("/etc/ssh/ssh_host_ed25519_key.pub", self.keys.public_text(&host_key)?));
+        let file = self.system().ssh().host_key_file();
+        files.push(GuestFile::text(file, secret).mode(0o600));
+        files.push(GuestFile::text(format!("{file}.pub"), self.keys.public_text(&host_key)?));
         files.push(
             GuestFile::text("/root/.ssh/authorized_keys", self.keys.public_text(&self.keys.lab_key())?).mode(0o600),
         );

@@ -4,7 +4,7 @@ use crate::{
     engine::{self, ComponentSetup, Engine},
     error::{Class, Error, Result, ResultExt},
     event::{Event, Events},
-    guest::{Content, Debian, GuestFile, GuestSystem},
+    guest::{Content, GuestFile, System},
     host::{Accelerator, Exports, Home, LabDir, Private, Services},
     hypervisor::{Libvirt, SeenDomain},
     image::Image,
@@ -238,14 +238,19 @@ impl Site {
         engine::components(self.engine.as_ref(), &self.lab, node)
     }
 
+    /// The guests' system.
+    pub fn system(&self) -> System {
+        self.image.definition.system
+    }
+
     /// Every file that the guest of a node must have on its own disk.
     pub fn guest_files(&self, node: &Node) -> Vec<GuestFile> {
-        engine::guest_files(self.engine.as_ref(), &self.lab, node)
+        engine::guest_files(self.engine.as_ref(), self.system(), &self.lab, node)
     }
 
     /// The script that brings a guest to its declared state.
     pub fn tune_script(&self, node: &Node) -> String {
-        Debian.tune_script(&self.lab, node, &self.guest_files(node))
+        self.system().guest().tune_script(&self.lab, node, &self.guest_files(node))
     }
 }
 

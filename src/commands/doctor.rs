@@ -6,8 +6,9 @@ use crate::{
     context::{self, Standing},
     engine,
     error::{Class, Error, Result},
-    guest::{Debian, Finding, GuestSystem, parse_report},
+    guest::{Finding, parse_report},
     host::{capacity, choose_accelerator},
+    image::ImageDefinition,
     lab::{Acceleration, Lab, Node},
     remote::Ssh,
     ui::Table,
@@ -87,8 +88,9 @@ pub async fn run(arguments: &Arguments, apply: bool) -> Result<u8> {
 }
 
 async fn guest_report(standing: &Standing, lab: &Lab, node: &Node, apply: bool) -> Result<Vec<Finding>> {
-    let files = engine::guest_files(standing.engine.as_ref(), lab, node);
-    let script = format!("APPLY={}\n{}", u8::from(apply), Debian.tune_script(lab, node, &files));
+    let system = ImageDefinition::find(&standing.record.image)?.system;
+    let files = engine::guest_files(standing.engine.as_ref(), system, lab, node);
+    let script = format!("APPLY={}\n{}", u8::from(apply), system.guest().tune_script(lab, node, &files));
     let patience = REPORT * standing.record.accelerator.patience();
     let report = async {
         let socket = standing.host()?.connect((node.address, 22).into(), patience).await;

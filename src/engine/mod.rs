@@ -17,7 +17,7 @@ pub use transient::{is_transient, retried};
 pub use unit::GUARD;
 
 use crate::{
-    guest::{Debian, GuestFile, GuestSystem},
+    guest::{GuestFile, Init, System},
     lab::{EngineKind, Lab, Node, Placed, Role},
 };
 use std::net::Ipv4Addr;
@@ -221,11 +221,16 @@ pub fn components(engine: &dyn Engine, lab: &Lab, node: &Node) -> Vec<ComponentS
     placed.map(|placed| engine.component(lab, placed)).collect()
 }
 
-/// Every file that the guest of a node must have on its own disk: its system's, the engine's, and the units.
-pub fn guest_files(engine: &dyn Engine, lab: &Lab, node: &Node) -> Vec<GuestFile> {
+/// Every file that the guest of a node must have on its own disk: its system's, the engine's, and the units where it has
+/// systemd. There are no init scripts of the components yet: an image whose guests need them is none that `up` takes.
+pub fn guest_files(engine: &dyn Engine, system: System, lab: &Lab, node: &Node) -> Vec<GuestFile> {
     const UNITS: &str = "/etc/systemd/system";
-    let mut files = Debian.files(lab, node);
+    let mut files = system.guest().files(lab, node);
     files.extend(engine.node_files(lab, node));
+    if system.init() != Init::Systemd {
+        files.retain(|file| !file.path.starts_with(UNITS));
+        return files;
+    }
     for component in components(engine, lab, node) {
         let unit = format!("{UNITS}/{}", component.unit);
         files.push(GuestFile::link(format!("{UNITS}/multi-user.target.wants/{}", component.unit), &unit));

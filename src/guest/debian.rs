@@ -1,12 +1,37 @@
 //! Debian 12 guests.
 
-use super::{GuestFile, GuestSystem, tune};
-use crate::lab::{Lab, Node};
+use super::{
+    GuestFile, GuestSystem, MARK, hosts,
+    tune::{self, Dialect, Superseded},
+};
+use crate::lab::{Guest, Lab, Node};
 
 /// Debian with systemd, chrony, iptables and nfs-common, as `images/debian-12` makes it.
 pub struct Debian;
 
-const MARK: &str = "# Written by pgxc-lab from lab.yaml.\n";
+const SYSCTL_FILE: &str = "/etc/sysctl.d/60-pgxc-lab.conf";
+const LIMITS_FILE: &str = "/etc/security/limits.d/60-pgxc-lab.conf";
+const CHRONY_FILE: &str = "/etc/chrony/chrony.conf";
+const RULES_FILE: &str = "/etc/iptables/rules.v4";
+
+/// Kernel parameters of the document that newer kernels do not have.
+const SUPERSEDED: [Superseded; 3] = [
+    Superseded {
+        key: "net.ipv4.tcp_tw_recycle",
+        successor: "",
+        reason: "removed in Linux 4.12: it broke clients behind NAT",
+    },
+    Superseded {
+        key: "net.ipv4.ip_conntrack_max",
+        successor: "net/netfilter/nf_conntrack_max",
+        reason: "by net.netfilter.nf_conntrack_max once connections are tracked",
+    },
+    Superseded {
+        key: "net.ipv4.netfilter.ip_conntrack_max",
+        successor: "net/netfilter/nf_conntrack_max",
+        reason: "by net.netfilter.nf_conntrack_max once connections are tracked",
+    },
+];
 
 impl GuestSystem for Debian {
     fn files(&self, lab: &Lab, node: &Node) -> Vec<GuestFile> {
@@ -19,14 +44,14 @@ impl GuestSystem for Debian {
             .collect();
         let mut files = vec![
             GuestFile::text("/etc/hostname", format!("{}\n", node.name)),
-            GuestFile::text("/etc/hosts", hosts(lab)),
+            GuestFile::text("/etc/hosts", hosts::file(lab)),
             // `-`: a key that this kernel lacks is no error of the boot (spec 1.7); the tune script reports it.
             GuestFile::text(
-                tune::SYSCTL_FILE,
+                SYSCTL_FILE,
                 format!("{MARK}{}", sysctl.lines().map(|line| format!("-{line}\n")).collect::<String>()),
             ),
-            GuestFile::text(tune::LIMITS_FILE, format!("{MARK}{limits}")),
-            GuestFile::text(tune::CHRONY_FILE, chrony(lab)),
+            GuestFile::text(LIMITS_FILE, format!("{MARK}{limits}")),
+            GuestFile::text(CHRONY_FILE, chrony(lab)),
             GuestFile::link("/etc/localtime", format!("/usr/share/zoneinfo/{}", guest.timezone)),
             GuestFile::text("/etc/timezone", format!("{}\n", guest.timezone)),
             GuestFile::text("/etc/default/locale", format!("LANG={}\n", guest.locale)),
@@ -34,29 +59,47 @@ impl GuestSystem for Debian {
             GuestFile::directory(&lab.nfs.mount, 0o755),
         ];
         if !guest.iptables.trim().is_empty() {
-            files.push(GuestFile::text(tune::RULES_FILE, format!("{}\n", guest.iptables.trim_end())));
+            files.push(GuestFile::text(RULES_FILE, format!("{}\n", guest.iptables.trim_end())));
         }
         files
     }
 
     fn tune_script(&self, lab: &Lab, _: &Node, files: &[GuestFile]) -> String {
-        tune::script(lab, files)
+        let mut after = tune::line("again", &[CHRONY_FILE, "systemctl", "try-restart", "chrony.service"]);
+        after.push_str("again /etc/hostname hostname -F /etc/hostname\n");
+        after.push_str(
+            "case $touched in *' /etc/systemd/'* | *' /etc/fstab '*) systemctl daemon-reload >/dev/null 2>&1 ;; esac\n",
+        );
+        let dialect = Dialect {
+            functions: "",
+            kinds: &[
+                (LIMITS_FILE, "limit"),
+                (CHRONY_FILE, "time"),
+                ("/etc/localtime", "time"),
+                ("/etc/timezone", "time"),
+                ("/etc/default/locale", "locale"),
+            ],
+            superseded: &SUPERSEDED,
+            rules_file: RULES_FILE,
+            units,
+            after,
+        };
+        tune::script(&dialect, lab, files)
+    }
+
+    fn power_off(&self) -> &'static str {
+        "systemctl poweroff"
     }
 }
 
-/// The document's form: the own name is not on 127.0.0.1, so that a node means the same address everywhere.
-fn hosts(lab: &Lab) -> String {
-    format!("{MARK}127.0.0.1 localhost.localdomain localhost\n{}", name_lines(lab))
-}
-
-/// Lines of /etc/hosts for the nodes and the gateway.
-pub(crate) fn name_lines(lab: &Lab) -> String {
-    let mut text = String::new();
-    for node in &lab.nodes {
-        text.push_str(&format!("{} {}.{} {}\n", node.address, node.name, lab.network.domain, node.name));
+fn units(guest: &Guest) -> String {
+    let unit = |name: &String| if name.contains('.') { name.clone() } else { format!("{name}.service") };
+    let names = guest.services_off.iter().chain(&guest.services_on).map(unit);
+    let names: String = names.map(|name| format!(" {}", tune::quoted(&name))).collect();
+    if names.is_empty() {
+        return "units=\n".to_owned();
     }
-    text.push_str(&format!("{} lab-gateway\n", lab.network.gateway));
-    text
+    format!("units=$(systemctl list-unit-files --no-legend --plain --no-pager{names} 2>/dev/null)\n")
 }
 
 /// The lab's gateway serves time. A guest that comes back from memory is far behind: stepping is always allowed, and it

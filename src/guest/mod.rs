@@ -1,16 +1,24 @@
 //! What a guest must look like: pure functions from the lab to files and checks, one file per guest system.
 
 mod debian;
+mod el5;
 mod file;
+mod hosts;
 mod report;
+#[cfg(test)]
+mod root;
+mod system;
 mod tune;
 
-pub use debian::Debian;
-pub(crate) use debian::name_lines;
 pub use file::{Content, GuestFile};
+pub(crate) use hosts::name_lines;
 pub use report::{Finding, Verdict, parse_report};
+pub use system::{Init, System};
 
 use crate::lab::{Lab, Node};
+
+/// First line of the files that are ours alone.
+const MARK: &str = "# Written by pgxc-lab from lab.yaml.\n";
 
 /// What differs between guest systems. Pure: it returns files and scripts, others carry them to the guest.
 pub trait GuestSystem: Send + Sync {
@@ -22,4 +30,7 @@ pub trait GuestSystem: Send + Sync {
     ///
     /// With `APPLY=0` in its environment it only reports. Output is read by [`parse_report`].
     fn tune_script(&self, lab: &Lab, node: &Node, files: &[GuestFile]) -> String;
+
+    /// The command that shuts it down, run as root over ssh: guests need not listen to a power button.
+    fn power_off(&self) -> &'static str;
 }

@@ -24,6 +24,9 @@ known() { # known LIST LINE
   case "$nl$1$nl" in *"$nl$2$nl"*) return 0 ;; esac
   return 1
 }
+content_is() { # content_is PATH SHA256 CONTENT
+  known "$sums" "$2  $ROOT$1"
+}
 owned() { # owned OWNER:GROUP PATH: tests may not give files away
   [ -n "$ROOT" ] && [ "$(id -u)" != 0 ] && return 0
   chown -h "$1" "$2"
@@ -32,7 +35,7 @@ owned() { # owned OWNER:GROUP PATH: tests may not give files away
 text_file() { # text_file KIND PATH MODE OWNER SHA256 CONTENT
   if ! reachable "$2"; then say "$1" "$2" failed "$mount is not mounted"; return; fi
   detail=
-  known "$sums" "$5  $ROOT$2" || detail=content
+  content_is "$2" "$5" "$6" || detail=content
   known "$stats" "f:$3:$4:$4:$ROOT$2>" || detail="${detail:+$detail and }owner or mode"
   if [ -z "$detail" ]; then say "$1" "$2" ok ''; return; fi
   wrong "$1" "$2" "$detail" || return 0

@@ -1,6 +1,9 @@
 //! What an image is made of. The definitions of `images/` are part of this program, so that it works anywhere.
 
-use crate::error::{Class, Error, Result, ResultExt};
+use crate::{
+    error::{Class, Error, Result, ResultExt},
+    guest::System,
+};
 use include_dir::{Dir, DirEntry, include_dir};
 use serde::Deserialize;
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
@@ -12,8 +15,8 @@ static IMAGES: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/images");
 pub struct ImageDefinition {
     /// Its name, the same as its folder's.
     pub name: String,
-    /// The guest system, e.g. `debian`.
-    pub system: String,
+    /// The guest system.
+    pub system: System,
     /// Release in the words of the package mirror.
     pub suite: String,
     /// Packages of every guest.
@@ -115,9 +118,9 @@ mod tests {
     #[test]
     fn debian_is_defined_and_an_unknown_one_is_explained() {
         let debian = ImageDefinition::find("debian-12").expect("it is part of the program");
-        assert_eq!(debian.system, "debian");
+        assert_eq!(debian.system, System::Debian);
         assert_eq!(debian.digest().len(), 64);
-        let unknown = ImageDefinition::find("centos-5.9").expect_err("it is not there yet");
+        let unknown = ImageDefinition::find("centos-4").expect_err("nobody has it");
         assert!(unknown.hint_text().is_some_and(|hint| hint.contains("`debian-12`")), "{unknown}");
     }
 

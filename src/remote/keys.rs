@@ -1,5 +1,6 @@
 //! The lab's ssh key and the guests' host keys: all made here, so that a guest is known before it first answers.
 
+use super::profile::SshProfile;
 use crate::{
     error::{Class, Error, Result, ResultExt},
     host::LabDir,
@@ -38,18 +39,18 @@ impl Keys {
         self.directory.join(format!("{node}.host"))
     }
 
-    /// Makes the keys that are missing. Tells how many.
+    /// Makes the keys that are missing or of another kind than the guests' ssh knows. Tells how many.
     ///
     /// # Errors
     /// When ssh-keygen fails.
-    pub fn ensure(&self, nodes: &[(&str, std::net::Ipv4Addr)]) -> Result<usize> {
+    pub fn ensure(&self, profile: SshProfile, nodes: &[(&str, std::net::Ipv4Addr)]) -> Result<usize> {
         fs::create_dir_all(&self.directory)
             .or_error(Class::Host, || format!("cannot make `{}`", self.directory.display()))?;
-        let mut made = usize::from(generate(&self.lab_key(), "pgxc-lab")?);
+        let mut made = usize::from(self.generate(profile, &self.lab_key(), "pgxc-lab")?);
         let mut known = String::new();
         for (node, address) in nodes {
             let key = self.host_key(node);
-            made += usize::from(generate(&key, node)?);
+            made += usize::from(self.generate(profile, &key, node)?);
             let public = self.public_text(&key)?;
             let public = public.split_whitespace().take(2).collect::<Vec<_>>().join(" ");
             known.push_str(&format!("{node},{address} {public}\n"));
@@ -88,21 +89,27 @@ impl Keys {
         PublicKey::from_openssh(text.trim())
             .or_error(Class::Host, || format!("cannot understand the host key of `{node}`"))
     }
-}
 
-/// Makes an ed25519 key unless it is there.
-fn generate(path: &Path, comment: &str) -> Result<bool> {
-    if path.exists() {
-        return Ok(false);
+    /// Makes a key unless it is there.
+    fn generate(&self, profile: SshProfile, path: &Path, comment: &str) -> Result<bool> {
+        if path.exists() {
+            if self.public_text(path)?.starts_with(profile.key_type()) {
+                return Ok(false);
+            }
+            // Of another image, whose ssh spoke otherwise; ssh-keygen would ask.
+            fs::remove_file(path).or_error(Class::Host, || format!("cannot remove `{}`", path.display()))?;
+        }
+        let output = Command::new("ssh-keygen")
+            .args(["-q", "-N", "", "-C", comment])
+            .args(profile.key_options())
+            .arg("-f")
+            .arg(path)
+            .output()
+            .or_error(Class::Host, || "cannot run ssh-keygen".into())?;
+        if !output.status.success() {
+            return Err(Error::new(Class::Host, format!("cannot make the key `{}`", path.display()))
+                .evidence(String::from_utf8_lossy(&output.stderr).into_owned()));
+        }
+        Ok(true)
     }
-    let output = Command::new("ssh-keygen")
-        .args(["-q", "-t", "ed25519", "-N", "", "-C", comment, "-f"])
-        .arg(path)
-        .output()
-        .or_error(Class::Host, || "cannot run ssh-keygen".into())?;
-    if !output.status.success() {
-        return Err(Error::new(Class::Host, format!("cannot make the key `{}`", path.display()))
-            .evidence(String::from_utf8_lossy(&output.stderr).into_owned()));
-    }
-    Ok(true)
 }

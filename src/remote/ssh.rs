@@ -1,6 +1,6 @@
 //! The only file that imports russh's client: one connection to one guest.
 
-use super::keys::Keys;
+use super::{keys::Keys, profile::SshProfile};
 use crate::error::{Class, Error, Result, ResultExt};
 use russh::{
     ChannelMsg,
@@ -52,13 +52,14 @@ impl Ssh {
     /// # Errors
     /// When the guest is not the one that we made, or refuses the lab's key.
     pub async fn login(node: &str, socket: TcpStream, keys: &Keys) -> Result<Ssh> {
+        let pinned = Pinned { key: keys.load_host_key(node)? };
         let config = client::Config {
+            preferred: SshProfile::of(&pinned.key).algorithms(),
             keepalive_interval: Some(KEEPALIVE),
             keepalive_max: 4,
             nodelay: true,
             ..client::Config::default()
         };
-        let pinned = Pinned { key: keys.load_host_key(node)? };
         let key = keys.load_lab_key()?;
         let failed = || format!("no ssh session with `{node}`");
         let mut handle =

@@ -33,7 +33,10 @@ pub(crate) fn takeover(lab: &Lab) -> Option<Takeover> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{self, Engine, PostgresXc, fixture::document};
+    use crate::{
+        engine::{self, Engine, PostgresXc, fixture::document},
+        guest::System,
+    };
 
     #[test]
     fn proxies_are_led_to_the_standby() {
@@ -53,8 +56,8 @@ mod tests {
         let before = document();
         let after = before.clone().with_gtm_on("db-192-168-122-172").expect("it has the standby");
         for (was, is) in before.nodes.iter().zip(&after.nodes) {
-            let files = engine::guest_files(&PostgresXc, &before, was);
-            assert_eq!(files, engine::guest_files(&PostgresXc, &after, is), "{}", was.name);
+            let files = engine::guest_files(&PostgresXc, System::Debian, &before, was);
+            assert_eq!(files, engine::guest_files(&PostgresXc, System::Debian, &after, is), "{}", was.name);
         }
         let changed: Vec<String> = before
             .nodes
