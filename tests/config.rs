@@ -133,6 +133,22 @@ fn labs_of_other_sizes() {
     assert_eq!(lab.placed(Role::Datanode)[0].name.as_str(), "datanode_01");
 }
 
+/// What Postgres-XC's own suite has in its expected output, and costs as in the cluster that it makes for itself.
+#[test]
+fn the_lab_of_the_regression_suite() {
+    let lab = load("tests/labs/regress.yaml");
+    for (role, names) in [(Role::Coordinator, ["coord1", "coord2"]), (Role::Datanode, ["dn1", "dn2"])] {
+        let placed = lab.placed(role);
+        assert_eq!(placed.iter().map(|placed| placed.name.as_str()).collect::<Vec<_>>(), names);
+        let parameters = &lab.cluster.components[&role].parameters;
+        assert!(parameters.contains(&("max_prepared_transactions".into(), "50".into())), "{role:?}");
+        for cost in ["random_page_cost", "effective_cache_size"] {
+            assert!(!parameters.iter().any(|(key, _)| key == cost), "{role:?}: {cost}");
+        }
+    }
+    assert_eq!(lab.nodes.iter().filter(|node| node.roles.is_empty()).count(), 1, "the baseline's guest");
+}
+
 #[test]
 fn what_follows_from_other_values() {
     let lab = config::parse(
