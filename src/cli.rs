@@ -8,7 +8,7 @@ mod verb;
 pub use endpoint::Endpoint;
 pub use manual::{completions, man_pages};
 pub use selection::Selection;
-pub use verb::{ConfigVerb, Export, FailoverVerb, ImageVerb, NightlyVerb, SnapshotVerb, Verb};
+pub use verb::{ConfigVerb, Export, FailoverVerb, ImageVerb, NightlyVerb, ScaleVerb, SnapshotVerb, Verb};
 
 use crate::{
     lab::{BootMode, NodeName},

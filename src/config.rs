@@ -5,6 +5,7 @@
 //! rest into the raw [`shape::LabFile`]; [`checks`] turns that into a [`Lab`], with [`defaults`] for what is
 //! not written. No step stops at its first problem.
 
+mod append;
 mod checks;
 mod defaults;
 mod document;
@@ -15,6 +16,7 @@ mod shape;
 pub(crate) mod suggest;
 mod typed;
 
+pub use append::{Refusal, with_node};
 pub use problem::{Place, Problem, Problems};
 pub use schema::schema;
 

@@ -11,5 +11,6 @@ mod hypervisor;
 mod nightly;
 mod plan;
 mod program;
+mod scale;
 mod ssh;
 mod verify;

@@ -184,6 +184,12 @@ EXAMPLES
   pgxc-lab failover gtm           and back
   pgxc-lab failover gtm --to db2  only unless it is there already";
 
+pub(super) const SCALE: &str = "\
+EXAMPLES
+  pgxc-lab scale add              one node more like the last one
+  pgxc-lab scale add datanode     one with a datanode, and its proxy
+  pgxc-lab scale add datanode coordinator --name db9 --ip 192.168.122.199";
+
 pub(super) const SNAPSHOT: &str = "\
 EXAMPLES
   pgxc-lab snapshot create loaded --note 'one million rows'

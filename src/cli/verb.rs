@@ -6,7 +6,7 @@ use crate::{
     verify::Suite,
 };
 use clap::{Subcommand, ValueEnum, builder::PossibleValue};
-use std::path::PathBuf;
+use std::{net::Ipv4Addr, path::PathBuf};
 
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Subcommand)]
@@ -195,6 +195,10 @@ pub enum Verb {
     #[command(subcommand, after_help = manual::FAILOVER)]
     Failover(FailoverVerb),
 
+    /// Make the lab larger
+    #[command(subcommand, after_help = manual::SCALE)]
+    Scale(ScaleVerb),
+
     /// Make and look after snapshots of the whole running lab
     #[command(subcommand, after_help = manual::SNAPSHOT)]
     Snapshot(SnapshotVerb),
@@ -277,6 +281,30 @@ pub enum FailoverVerb {
         /// The node that is to have the GTM; nothing is done when it has it [default: that of the standby]
         #[arg(long, value_name = "NODE")]
         to: Option<NodeName>,
+    },
+}
+
+/// How the lab is to grow.
+#[derive(Clone, Debug, PartialEq, Subcommand)]
+pub enum ScaleVerb {
+    /// Write a node more into lab.yaml, and bring the lab up with it
+    ///
+    /// The node is written like the one before it, and everything else in the file stays as it is, comments too. The
+    /// change is shown, and asked for on a terminal. Refused when the lab would break a rule, and, under Postgres-XC,
+    /// when there are tables or other objects: 1.0 gives a new datanode or coordinator no catalogs.
+    #[command(after_help = manual::SCALE)]
+    Add {
+        /// What runs on it [default: what runs on the last node]
+        ///
+        /// A datanode or coordinator brings its gtm_proxy.
+        #[arg(value_name = "ROLE")]
+        roles: Vec<Role>,
+        /// Its name [default: that of the last node, counted on]
+        #[arg(long, value_name = "NODE")]
+        name: Option<NodeName>,
+        /// Its address [default: the next free one after the last node's]
+        #[arg(long, value_name = "ADDR")]
+        ip: Option<Ipv4Addr>,
     },
 }
 

@@ -16,6 +16,7 @@ mod plan;
 mod rebuild;
 mod restore;
 mod run;
+mod scale;
 mod snapshot;
 mod sql;
 mod ssh;
@@ -59,6 +60,7 @@ pub async fn run(arguments: &Arguments) -> Result<u8> {
         Verb::Stop(selection) => components::run(arguments, Wish::Stop, selection).await,
         Verb::Restart(selection) => components::run(arguments, Wish::Restart, selection).await,
         Verb::Failover(cli::FailoverVerb::Gtm { to }) => failover::run(arguments, to.as_ref()).await,
+        Verb::Scale(verb) => scale::run(arguments, verb).await,
         Verb::Snapshot(verb) => snapshot::run(arguments, verb).await,
         Verb::Restore { name } => restore::run(arguments, name).await,
         Verb::Rebuild { cold, why } => rebuild::run(arguments, *cold, *why).await,

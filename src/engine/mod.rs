@@ -56,6 +56,10 @@ pub trait Engine: Send + Sync {
     /// primary node that they saw first, spec 2.9).
     fn registration(&self, lab: &Lab, on: Placed<'_>, rows: &[Row]) -> Vec<String>;
 
+    /// The query, on a coordinator in the database `postgres`, for what a datanode or coordinator that joins would not
+    /// know although statements about it go to every server: a kind and a name a row. `None` where none go there.
+    fn unknown_to_newcomers(&self) -> Option<&'static str>;
+
     /// The short proof at the end of `up`.
     fn proof(&self, lab: &Lab) -> Proof;
 

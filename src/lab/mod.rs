@@ -6,6 +6,7 @@
 mod failover;
 mod mac;
 mod names;
+mod newcomer;
 mod nightly;
 mod own_check;
 mod selector;
@@ -16,6 +17,7 @@ mod subnet;
 pub use failover::Failover;
 pub use mac::Mac;
 pub use names::{Identifier, NamePattern, NodeName};
+pub use newcomer::{Asked, Newcomer};
 pub use nightly::{Nightly, Notify};
 pub use own_check::{Expected, OwnAsk, OwnCheck, has_database};
 pub use selector::Selector;

@@ -56,6 +56,7 @@ fn two_labs_with_the_same_addresses_live_side_by_side() {
     openssh_gets_in_from_outside(&first);
     collected_evidence_keeps_the_password(&first);
     a_parameter_is_reloaded(&first);
+    a_node_is_added(&first);
 
     first.run(&["destroy", "--yes"]).succeeded();
     assert_no_leftovers(&first.lab_directory("left"));
@@ -161,6 +162,29 @@ fn a_parameter_is_reloaded(bench: &Bench) {
     let after = started();
     assert_eq!((&before[0], &before[1], after[2].as_str()), (&after[0], &after[1], Some("9MB")), "no restart");
     bench.run(&["config", "diff"]).succeeded();
+}
+
+/// What was there stays, the new node takes rows, and `up` finds nothing left to do.
+fn a_node_is_added(bench: &Bench) {
+    let file = format!("# mine\n{}  # and no more\n", named("left"));
+    bench.write_lab(&file);
+    let refused = bench.run(&["scale", "add", "gtm"]).failed_with(3);
+    assert!(refused.stderr.contains("`gtm` is a role of `db1` and of `db3`"), "{}", refused.stderr);
+    assert_eq!(std::fs::read_to_string(bench.lab_file()).expect("lab.yaml"), file, "it was not touched");
+
+    let added = bench.run(&["scale", "add", "datanode"]).succeeded();
+    let line = "  - {name: db3, address: 192.168.122.173, roles: [gtm_proxy, datanode]}\n";
+    assert!(added.stderr.contains(&format!("\n+{line}")), "the change is shown: {}", added.stderr);
+    let edited = std::fs::read_to_string(bench.lab_file()).expect("lab.yaml");
+    assert!(edited.contains(line) && edited.replace(line, "") == file, "{edited}");
+    let old = bench.run(&["sql", "--json", "-c", "select count(*) from orders"]).succeeded().json();
+    assert_eq!(old[0]["rows"][0][0], "3", "rows of before");
+    let make = "select pgxc_lab.create_distributed_table('wide', 'k int', 'k'); insert into wide select generate_series(1, 100)";
+    bench.run(&["sql", "-c", make]).succeeded();
+    let rows = bench.run(&["sql", "--on", "db3", "--json", "-c", "select count(*) > 0 from wide"]).succeeded().json();
+    assert_eq!(rows[0]["rows"][0][0], "t", "the new datanode has its share");
+    let again = bench.run(&["up"]).succeeded();
+    assert!(again.stderr.contains("nothing changed"), "{}", again.stderr);
 }
 
 /// The password goes into a log and the journal of a guest first.

@@ -88,6 +88,11 @@ impl Engine for PostgresFdw {
         servers::statements(lab, on, rows)
     }
 
+    /// Tables are made on other servers by name, where they are missing, and removed where they are there.
+    fn unknown_to_newcomers(&self) -> Option<&'static str> {
+        None
+    }
+
     fn proof(&self, lab: &Lab) -> Proof {
         const TABLE: &str = "pgxc_lab_proof";
         const ROWS: u32 = 6000;

@@ -125,6 +125,10 @@ impl Engine for PostgresXc {
         nodes::statements(lab, on, rows)
     }
 
+    fn unknown_to_newcomers(&self) -> Option<&'static str> {
+        Some(nodes::UNKNOWN_TO_NEWCOMERS)
+    }
+
     fn proof(&self, lab: &Lab) -> Proof {
         proof::proof(lab)
     }

@@ -14,6 +14,20 @@ use crate::{
 pub(crate) const INVENTORY: &str = "select node_name, node_type, node_port, node_host, nodeis_primary, nodeis_preferred, node_id \
                                     from pgxc_node order by node_name";
 
+/// What initdb did not make, by kind. 1.0 copies no catalogs to a server that joins, and has no mode in which they could
+/// be loaded there alone; DDL goes to all servers (ExecUtilityFindNodes), and fails as a whole where one does not know its
+/// object: such a table could neither be altered nor dropped any more. Object ids of users begin at 16384.
+pub(crate) const UNKNOWN_TO_NEWCOMERS: &str = "\
+select 'database', datname::text from pg_database where oid >= 16384 \
+union all select 'role', rolname::text from pg_authid where oid >= 16384 \
+union all select 'schema', nspname::text from pg_namespace where oid >= 16384 and substr(nspname, 1, 3) <> 'pg_' \
+union all select case c.relkind when 'r' then 'table' when 'v' then 'view' when 'S' then 'sequence' else 'type' end, \
+ n.nspname || '.' || c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace \
+ where c.oid >= 16384 and c.relkind in ('r', 'v', 'S', 'c') and substr(n.nspname, 1, 3) <> 'pg_' \
+union all select 'function', proname::text from pg_proc where oid >= 16384 \
+union all select 'type', typname::text from pg_type where oid >= 16384 and typtype in ('d', 'e') \
+order by 1, 2";
+
 /// A row of pgxc_node without its oid and its node_id, which is a hash of the name and cannot be set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Entry {

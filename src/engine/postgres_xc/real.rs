@@ -153,7 +153,7 @@ fn inside(prefix: &str) {
             eprintln!("{}: {round} rounds", on.name);
         }
     };
-    register(&lab);
+    newcomers(prefix, &lab, &register);
     prove(prefix, &lab);
     // The first datanode, which is the primary, gets another name for its host: the trap of spec 2.9.
     let mut moved = lab.clone();
@@ -161,6 +161,21 @@ fn inside(prefix: &str) {
     fs::write(root.path().join("hosts"), format!("{hosts}127.0.0.13 other\n")).unwrap();
     register(&moved);
     prove(prefix, &moved);
+}
+
+/// Why `scale add` refuses a cluster that holds something: the second data host joins after a table was made.
+fn newcomers(prefix: &str, lab: &Lab, register: &dyn Fn(&Lab)) {
+    let mut before = lab.clone();
+    before.nodes[3].roles.clear();
+    register(&before);
+    let on = lab.placed(Role::Coordinator)[0];
+    let ask = |sql: &str| psql(prefix, &on, on.component.port, sql);
+    assert_eq!(ask(nodes::UNKNOWN_TO_NEWCOMERS), Ok(String::new()), "a new cluster holds nothing");
+    ask("create table early (k int)").unwrap();
+    assert_eq!(ask(nodes::UNKNOWN_TO_NEWCOMERS), Ok("table\tpublic.early".to_owned()));
+    register(lab);
+    let dropped = ask("drop table early");
+    assert!(matches!(&dropped, Err(told) if told.contains("early")), "{dropped:?}");
 }
 
 fn prove(prefix: &str, lab: &Lab) {
