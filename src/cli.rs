@@ -1,11 +1,13 @@
 //! The command line: its raw shape. What a verb does is under `commands`.
 
 mod endpoint;
+mod fault;
 mod manual;
 mod selection;
 mod verb;
 
 pub use endpoint::Endpoint;
+pub use fault::{FaultVerb, Lasting};
 pub use manual::{completions, man_pages};
 pub use selection::Selection;
 pub use verb::{ConfigVerb, Export, FailoverVerb, ImageVerb, NightlyVerb, ScaleVerb, SnapshotVerb, Verb};

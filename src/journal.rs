@@ -3,10 +3,13 @@
 //! It is what a later run needs to know that it cannot see: which step ended with which digest, and which run was
 //! cut short.
 
-use crate::error::{Class, Error, Result, ResultExt};
+use crate::{
+    error::{Class, Error, Result, ResultExt},
+    lab::Fault,
+};
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{File, OpenOptions},
     io::Write,
     path::Path,
@@ -44,6 +47,16 @@ pub enum Entry {
         /// The first line of its error.
         error: String,
     },
+    /// A fault is about to be made on purpose: from here on it is in force.
+    Broken {
+        /// The fault.
+        fault: Fault,
+    },
+    /// It is in force no longer.
+    Mended {
+        /// The fault.
+        fault: Fault,
+    },
     /// The run ended.
     End {
         /// Whether every step ended well.
@@ -62,7 +75,16 @@ struct Line {
 /// An open journal.
 pub struct Journal {
     file: Mutex<Option<File>>,
-    state: Mutex<BTreeMap<String, String>>,
+    state: Mutex<State>,
+}
+
+/// What all entries together say.
+#[derive(Default)]
+struct State {
+    /// Steps that are done, with the digests of what decided them.
+    done: BTreeMap<String, String>,
+    /// Faults that are in force.
+    faults: BTreeSet<Fault>,
 }
 
 impl Journal {
@@ -107,26 +129,37 @@ impl Journal {
 
     /// The digest with which a step last ended well, unless it was begun again since.
     pub fn done(&self, step: &str) -> Option<String> {
-        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get(step).cloned()
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner).done.get(step).cloned()
+    }
+
+    /// Faults that were made on purpose and not mended yet.
+    pub fn faults(&self) -> BTreeSet<Fault> {
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner).faults.clone()
     }
 }
 
-fn fold(text: &str) -> BTreeMap<String, String> {
-    let mut state = BTreeMap::new();
+fn fold(text: &str) -> State {
+    let mut state = State::default();
     for entry in text.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok()) {
         apply(&mut state, entry.entry);
     }
     state
 }
 
-/// State = fold(entries): a step is done until it is begun again.
-fn apply(state: &mut BTreeMap<String, String>, entry: Entry) {
+/// State = fold(entries): a step is done until it is begun again, a fault in force until it is mended.
+fn apply(state: &mut State, entry: Entry) {
     match entry {
         Entry::Done { step, digest } => {
-            state.insert(step, digest);
+            state.done.insert(step, digest);
         }
         Entry::Intent { step } | Entry::Failed { step, .. } => {
-            state.remove(&step);
+            state.done.remove(&step);
+        }
+        Entry::Broken { fault } => {
+            state.faults.insert(fault);
+        }
+        Entry::Mended { fault } => {
+            state.faults.remove(&fault);
         }
         Entry::Begin { .. } | Entry::End { .. } => {}
     }
@@ -148,6 +181,20 @@ mod tests {
         assert_eq!(journal.done("a"), None);
         journal.write(done("2")).expect("it writes");
         assert_eq!(Journal::open(&path).expect("it opens again").done("a").as_deref(), Some("2"));
+    }
+
+    #[test]
+    fn a_fault_is_in_force_until_it_is_mended() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("journal.jsonl");
+        let (stall, pause) = (Fault::StallNfs, Fault::Pause { node: "db1".parse().expect("a name") });
+        let journal = Journal::open(&path).expect("it opens");
+        for fault in [&stall, &pause, &stall] {
+            journal.write(Entry::Broken { fault: fault.clone() }).expect("it writes");
+        }
+        journal.write(Entry::Mended { fault: stall.clone() }).expect("it writes");
+        assert_eq!(journal.faults(), [pause.clone()].into());
+        assert_eq!(Journal::read(&path).faults(), [pause].into(), "and from the file");
     }
 
     #[test]

@@ -6,13 +6,15 @@
 
 mod components;
 mod failover;
+mod fault;
 
 pub use components::{Wish, components};
 pub use failover::failover;
+pub use fault::{breaking, mending};
 
 use crate::{
     engine::Engine,
-    lab::{Lab, Role, Shape},
+    lab::{Fault, Lab, Role, Shape},
     settings::Needs,
 };
 use serde::Serialize;
@@ -78,6 +80,16 @@ pub enum Action {
     Reconnect,
     /// Start what was the GTM as the standby.
     Rejoin,
+    /// Break something on purpose.
+    Break {
+        /// What.
+        fault: Fault,
+    },
+    /// Undo that; whatever does not come back by itself is left to other steps.
+    Mend {
+        /// What.
+        fault: Fault,
+    },
     /// Copy exports and disks from a snapshot.
     Place {
         /// The snapshot's directory.

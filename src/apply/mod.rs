@@ -4,6 +4,7 @@ mod base;
 mod cluster;
 mod components;
 mod failover;
+mod fault;
 mod guest;
 mod ladder;
 mod native;
@@ -48,6 +49,7 @@ impl Apply for Site {
             Action::Stop { role } => self.foresee_stop(step, *role).await,
             Action::Fence => self.foresee_fence(step).await,
             Action::Promote { .. } | Action::Reconnect | Action::Rejoin => Ok(Foresight::Changes),
+            Action::Break { .. } | Action::Mend { .. } => Ok(Foresight::Changes),
             // A reload or restore never finds its work done: it was asked for.
             Action::Reload
             | Action::Place { .. }
@@ -82,6 +84,8 @@ impl Apply for Site {
             Action::Promote { gxid } => self.promote(step, *gxid).await?,
             Action::Reconnect => self.reconnect(step).await?,
             Action::Rejoin => self.rejoin(step).await?,
+            Action::Break { fault } => self.make(fault).await?,
+            Action::Mend { fault } => self.mend(step, fault).await?,
             Action::Place { snapshot } => self.place(snapshot).await?,
             Action::Load { memory } => self.load(step, memory).await?,
             Action::Resume { nodes } => self.resume(nodes).await?,

@@ -190,6 +190,17 @@ EXAMPLES
   pgxc-lab scale add datanode     one with a datanode, and its proxy
   pgxc-lab scale add datanode coordinator --name db9 --ip 192.168.122.199";
 
+pub(super) const FAULT: &str = "\
+EXAMPLES
+  pgxc-lab fault kill-component datanode db3 --for 30s
+  pgxc-lab fault power-off db3    stays off until `fault mend`
+  pgxc-lab fault partition db1,db2 db3 --for 1m
+  pgxc-lab fault partition gtm    from everybody else
+  pgxc-lab fault clock-skew db3 --by -90s
+  pgxc-lab fault stall-nfs --for 20s
+  pgxc-lab fault list
+  pgxc-lab fault mend";
+
 pub(super) const SNAPSHOT: &str = "\
 EXAMPLES
   pgxc-lab snapshot create loaded --note 'one million rows'

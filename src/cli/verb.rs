@@ -1,6 +1,6 @@
 //! The verbs and what each of them takes.
 
-use super::{Endpoint, Selection, manual};
+use super::{Endpoint, FaultVerb, Selection, manual};
 use crate::{
     lab::{BootMode, NodeName, Role, Selector},
     verify::Suite,
@@ -198,6 +198,14 @@ pub enum Verb {
     /// Make the lab larger
     #[command(subcommand, after_help = manual::SCALE)]
     Scale(ScaleVerb),
+
+    /// Break something on purpose, and mend it again
+    ///
+    /// With `--for` it is mended after that time, or at once at Ctrl-C, and everything serves at the end. Without, it
+    /// stays until `fault mend`. Whatever a run that was killed left broken is known, too: `fault list`, `status` and
+    /// `up` tell, `fault mend` and `up` mend it.
+    #[command(subcommand, after_help = manual::FAULT)]
+    Fault(FaultVerb),
 
     /// Make and look after snapshots of the whole running lab
     #[command(subcommand, after_help = manual::SNAPSHOT)]

@@ -8,6 +8,7 @@ mod doctor;
 mod exec;
 mod export;
 mod failover;
+mod fault;
 mod forward;
 mod image;
 mod logs;
@@ -61,6 +62,7 @@ pub async fn run(arguments: &Arguments) -> Result<u8> {
         Verb::Restart(selection) => components::run(arguments, Wish::Restart, selection).await,
         Verb::Failover(cli::FailoverVerb::Gtm { to }) => failover::run(arguments, to.as_ref()).await,
         Verb::Scale(verb) => scale::run(arguments, verb).await,
+        Verb::Fault(verb) => fault::run(arguments, verb).await,
         Verb::Snapshot(verb) => snapshot::run(arguments, verb).await,
         Verb::Restore { name } => restore::run(arguments, name).await,
         Verb::Rebuild { cold, why } => rebuild::run(arguments, *cold, *why).await,

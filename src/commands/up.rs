@@ -47,8 +47,13 @@ pub async fn run(arguments: &Arguments, suite: Option<Suite>) -> Result<u8> {
 /// What is wrong before the first step.
 pub(super) async fn act(arguments: &Arguments, home: Home, events: Events, stop: CancellationToken) -> Result<Ended> {
     let site = Arc::new(prepare::site(arguments, home, Purpose::Act, events.clone()).await?);
-    let plan = plan::up(&site.lab, site.engine.as_ref());
-    let tally = carry_out(&site, plan, "up", events, stop).await?;
+    let mut tally = super::fault::undo(&site, &site.journal.faults(), &events, stop.clone()).await?;
+    if tally.failure.is_none() {
+        let plan = plan::up(&site.lab, site.engine.as_ref());
+        let mended = tally.changed;
+        tally = carry_out(&site, plan, "up", events, stop).await?;
+        tally.changed += mended;
+    }
     if tally.failure.is_none() {
         prepare::settle(&site)?;
     }

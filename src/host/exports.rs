@@ -12,6 +12,9 @@ use crate::{
 };
 use std::path::PathBuf;
 
+/// The file that takes space while the rest is kept, below the mount point of the exports.
+const FILLER: &str = ".pgxc-lab-filler";
+
 /// The exports of a lab, seen from outside.
 #[derive(Clone, Debug)]
 pub struct Exports {
@@ -134,6 +137,50 @@ impl Exports {
     pub async fn sync(&self) -> Result<()> {
         let script = format!("sync -f '{}'", self.lab.exports().display());
         self.host.script("write the exports out", Class::Host, &script).await.map(drop)
+    }
+
+    /// Keeps all space that is free for the group of the guests' user: nobody else gets any, and the NFS server has nodes
+    /// whose disk is to be full ask as somebody else (see [`Services::export_all`](super::Services::export_all)).
+    ///
+    /// All exports share one filesystem, so it cannot just be filled; and quotas of projects, which would be the way for a
+    /// directory, are not in every kernel. ext4 keeps at most half of its blocks for somebody: a file without content
+    /// takes what is too much.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub async fn reserve(&self, gid: u32) -> Result<()> {
+        let script = format!(
+            "cd '{exports}'\ndevice=$(findmnt -n -o SOURCE -T .)\nblocks=$(stat -f -c %b .)\nsize=$(stat -f -c %S .)\n\
+             filler=$(( ($(stat -f -c %f .) - blocks * 2 / 5) * size ))\n\
+             if [ \"$filler\" -gt 0 ]; then fallocate -l \"$filler\" {FILLER}; fi\n\
+             mount -o remount,resgid={gid} .\ntune2fs -r $((blocks / 2)) \"$device\" >/dev/null\n",
+            exports = self.lab.exports().display()
+        );
+        self.host.script("keep the free space of the exports", Class::Host, &script).await.map(drop)
+    }
+
+    /// Lets everybody have the space again.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub async fn release(&self) -> Result<()> {
+        let script = format!(
+            "cd '{}'\ndevice=$(findmnt -n -o SOURCE -T .)\ntune2fs -r 0 \"$device\" >/dev/null\n\
+             mount -o remount,resgid=0 .\nrm -f {FILLER}\n",
+            self.lab.exports().display()
+        );
+        self.host.script("release the space of the exports", Class::Host, &script).await.map(drop)
+    }
+
+    /// Files that a node made while its disk was full get the group that they would have.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub async fn give_back(&self, node: &str, gid: u32) -> Result<()> {
+        let directory = self.directory(node);
+        let script =
+            format!("find '{}' -gid {} -exec chgrp -h {gid} {{}} +\n", directory.display(), super::services::NOBODY);
+        self.host.script("give files back", Class::Host, &script).await.map(drop)
     }
 
     fn explain(&self, error: Error) -> Error {

@@ -8,9 +8,10 @@ use super::{
 use crate::{
     error::{Class, Error, Result, ResultExt},
     event::Outcome,
-    lab::Lab,
+    lab::{Lab, NodeName},
 };
 use std::{
+    collections::BTreeSet,
     fs,
     net::SocketAddr,
     path::Path,
@@ -22,6 +23,8 @@ const NFS_PORT: u16 = 2049;
 /// Seconds for which the NFS server may believe that a file did not change below it: configuration files are written
 /// straight into the exports, and with the server's own 60 a restarted component would read the old ones.
 const ATTRIBUTES: u32 = 1;
+/// The group as which a node asks whose disk is to be full.
+pub(super) const NOBODY: u32 = 65_534;
 /// How long a daemon may take to serve; all of them take well under a second on an idle host.
 const SERVES: Duration = Duration::from_secs(60);
 
@@ -82,8 +85,8 @@ impl Services {
     /// # Errors
     /// When nothing can be run in the lab.
     pub async fn nfs_holds(&self, lab: &Lab) -> Result<Option<String>> {
-        let holds =
-            is(&self.lab.join("ganesha.conf"), &ganesha_conf(lab, &self.lab)) && self.runs("ganesha.nfsd").await?;
+        let holds = is(&self.lab.join("ganesha.conf"), &ganesha_conf(lab, &self.lab, &BTreeSet::new()))
+            && self.runs("ganesha.nfsd").await?;
         Ok(holds.then(|| format!("the NFS server serves {} exports", lab.nodes.len())))
     }
 
@@ -133,7 +136,7 @@ impl Services {
             let stop = "pkill -x ganesha.nfsd || true\nuntil ! pgrep -x ganesha.nfsd >/dev/null; do sleep 0.05; done";
             self.host.script("stop the NFS server", Class::Infrastructure, stop).await?;
         }
-        let changed = write_if_different(&path, &ganesha_conf(lab, &self.lab))?;
+        let changed = write_if_different(&path, &ganesha_conf(lab, &self.lab, &BTreeSet::new()))?;
         if changed && self.runs("ganesha.nfsd").await? {
             // Exports are read again on SIGHUP; open files and mounts of others are not disturbed.
             self.host.script("reload the NFS server", Class::Infrastructure, "pkill -HUP -x ganesha.nfsd").await?;
@@ -156,6 +159,35 @@ impl Services {
         .await?;
         self.acquaint(lab).await?;
         Ok(Outcome::Changed(format!("started the NFS server with {} exports", lab.nodes.len())))
+    }
+
+    /// Has the NFS server, which runs, serve the exports as ever, but for these nodes as a group that gets no space (see
+    /// [`Exports::reserve`](super::Exports::reserve)): what they have open goes on.
+    ///
+    /// # Errors
+    /// When the configuration cannot be written.
+    pub async fn export_all(&self, lab: &Lab, full: &BTreeSet<&NodeName>) -> Result<()> {
+        if write_if_different(&self.lab.join("ganesha.conf"), &ganesha_conf(lab, &self.lab, full))? {
+            self.host.script("reload the NFS server", Class::Infrastructure, "pkill -HUP -x ganesha.nfsd").await?;
+        }
+        Ok(())
+    }
+
+    /// Has the NFS server stand still.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn stall_nfs(&self) -> Result<()> {
+        self.host.script("stall the NFS server", Class::Infrastructure, "pkill -STOP -x ganesha.nfsd").await.map(drop)
+    }
+
+    /// Lets it go on; one that ended meanwhile is started by `up`.
+    ///
+    /// # Errors
+    /// When nothing can be run in the lab.
+    pub async fn unstall_nfs(&self) -> Result<()> {
+        let script = "pkill -CONT -x ganesha.nfsd || true";
+        self.host.script("let the NFS server go on", Class::Infrastructure, script).await.map(drop)
     }
 
     /// Has a fresh NFS server look at every directory with a socket in it, by name, before restored guests come with the
@@ -250,7 +282,7 @@ fn chrony_conf(lab: &Lab) -> String {
 ///
 /// The document's export options are rw, no_root_squash, sync; here each export is open to its own node only, and to the
 /// gateway itself for reading: see `Services::acquaint`.
-fn ganesha_conf(lab: &Lab, dir: &LabDir) -> String {
+fn ganesha_conf(lab: &Lab, dir: &LabDir, full: &BTreeSet<&NodeName>) -> String {
     let mut text = format!(
         "NFS_CORE_PARAM {{\n  Protocols = 3, 4;\n  Bind_addr = {};\n  NFS_Port = {NFS_PORT};\n  mount_path_pseudo = true;\n  Enable_NLM = false;\n  Enable_RQUOTA = false;\n}}\n\
          NFSv4 {{\n  RecoveryBackend = fs;\n  Grace_Period = 5;\n  Lease_Lifetime = 5;\n  Only_Numeric_Owners = true;\n}}\n\
@@ -260,9 +292,13 @@ fn ganesha_conf(lab: &Lab, dir: &LabDir) -> String {
     );
     for (index, node) in lab.nodes.iter().enumerate() {
         let id = index + 1;
+        let squash = match full.contains(&node.name) {
+            true => format!("All_Squash; Anonymous_Uid = {}; Anonymous_Gid = {NOBODY}", lab.guest.uid),
+            false => "No_Root_Squash".to_owned(),
+        };
         text.push_str(&format!(
             "EXPORT {{\n  Export_Id = {id};\n  Filesystem_Id = {id}.{id};\n  Path = \"{}\";\n  Pseudo = \"{}\";\n  Access_Type = NONE;\n  Protocols = 3, 4;\n  Transports = TCP;\n  SecType = sys;\n  \
-             CLIENT {{ Clients = {}; Access_Type = RW; Squash = No_Root_Squash; }}\n  \
+             CLIENT {{ Clients = {}; Access_Type = RW; Squash = {squash}; }}\n  \
              CLIENT {{ Clients = {}; Access_Type = RO; Squash = No_Root_Squash; }}\n  FSAL {{ Name = VFS; }}\n}}\n",
             dir.exports().join(node.name.as_str()).display(),
             node.export,

@@ -4,6 +4,7 @@
 //! problem of a file at once; the rest of the program never checks these rules again.
 
 mod failover;
+mod fault;
 mod mac;
 mod names;
 mod newcomer;
@@ -15,6 +16,7 @@ mod size;
 mod subnet;
 
 pub use failover::Failover;
+pub use fault::Fault;
 pub use mac::Mac;
 pub use names::{Identifier, NamePattern, NodeName};
 pub use newcomer::{Asked, Newcomer};

@@ -9,6 +9,7 @@ use crate::{
     gtm,
     host::{Exports, Private, capacity, run},
     hypervisor::{Libvirt, SeenDomain},
+    journal::Journal,
     lab::{Node, Placed, Role},
     sql::{Login, Sql},
 };
@@ -54,7 +55,9 @@ pub async fn look(standing: &Standing) -> Result<Status> {
     });
     let mut nodes = join_all(nodes).await;
     compare_gxids(&mut nodes);
+    let faults: Vec<String> = Journal::read(&standing.dir.journal()).faults().iter().map(ToString::to_string).collect();
     let healthy = standing.record.check_failover().is_ok()
+        && faults.is_empty()
         && nodes
             .iter()
             .all(|node| node.domain == GuestState::Running && node.components.iter().all(|component| component.serves));
@@ -64,6 +67,7 @@ pub async fn look(standing: &Standing) -> Result<Status> {
         accelerator: standing.record.accelerator.as_str().to_owned(),
         healthy,
         failover: standing.record.failover.clone(),
+        faults,
         exports: exports(standing),
         nodes,
     })

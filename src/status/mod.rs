@@ -24,11 +24,14 @@ pub struct Status {
     pub engine: String,
     /// How its guests run: `kvm` or `tcg`.
     pub accelerator: String,
-    /// Whether every guest runs and every component serves; the exit code says the same.
+    /// Whether every guest runs, every component serves and nothing is broken on purpose; the exit code says the same.
     pub healthy: bool,
     /// The last failover of the GTM, unless it is where lab.yaml has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failover: Option<Failover>,
+    /// What is broken on purpose, in the words of `pgxc-lab fault`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<String>,
     /// The filesystem that all exports lie on; nothing when it is not mounted.
     pub exports: Option<Space>,
     /// In the order of lab.yaml.
@@ -208,6 +211,7 @@ mod tests {
             accelerator: "tcg".into(),
             healthy: true,
             failover: None,
+            faults: Vec::new(),
             exports: Some(Space { size: 64 << 30, free: 63 << 30 }),
             nodes: vec![
                 node(

@@ -75,6 +75,8 @@ fn problems(status: &Status) -> Vec<String> {
     if let Some(Failover::Begun { gtm }) = &status.failover {
         lines.push(format!("! a failover of the GTM to {gtm} did not end: `pgxc-lab failover gtm` goes on with it"));
     }
+    let fault = |fault: &String| format!("! broken on purpose: {fault}: `pgxc-lab fault mend` mends it");
+    lines.extend(status.faults.iter().map(fault));
     for node in &status.nodes {
         lines.extend(problems_of(node));
     }
