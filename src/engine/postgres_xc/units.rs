@@ -46,8 +46,10 @@ pub(crate) fn text(lab: &Lab, placed: Placed<'_>) -> String {
         directory,
         proof: files.proof,
         pid_file: files.pid,
-        // gtm.opts would also bring an old -x back (spec 2.5).
-        stale: files.options.into_iter().collect(),
+        // gtm.opts would also bring an old -x back (spec 2.5). What a proxy that was killed has in its register is never
+        // let in again: it reads that back as connected, and then answers the same registration for ever, with a core's
+        // whole time. XC's own pgxc_ctl deletes it, too.
+        stale: files.options.into_iter().chain((placed.role == Role::GtmProxy).then_some("register.node")).collect(),
         environment: std::iter::once(format!("LANG={}", lab.guest.locale))
             .chain(
                 [
@@ -188,6 +190,8 @@ mod tests {
             proxy.contains("/dev/tcp/$$gtm_host/$$gtm_port") && proxy.contains("SuccessExitStatus=1\nRestart=always\n")
         );
         assert!(proxy.contains("until [ -e /data02/pgxc_gtm_proxy/gtm_proxy.opts ]"));
+        assert!(proxy.contains("rm -f /data02/pgxc_gtm_proxy/gtm_proxy.opts /data02/pgxc_gtm_proxy/register.node"));
+        assert!(!unit(0, Role::Gtm).contains("gtm.opts /data02/pgxc_gtm/register.node"), "a GTM keeps its own");
         for role in [Role::Datanode, Role::Coordinator, Role::GtmProxy] {
             assert!(!unit(2, role).contains("/1924"), "nobody connects to a proxy's port");
         }
