@@ -10,7 +10,7 @@ pub use endpoint::Endpoint;
 pub use fault::{FaultVerb, Lasting};
 pub use manual::{completions, man_pages};
 pub use selection::Selection;
-pub use verb::{ConfigVerb, Export, FailoverVerb, ImageVerb, NightlyVerb, ScaleVerb, SnapshotVerb, Verb};
+pub use verb::{ConfigVerb, DrillVerb, Export, FailoverVerb, ImageVerb, NightlyVerb, ScaleVerb, SnapshotVerb, Verb};
 
 use crate::{
     lab::{BootMode, NodeName},

@@ -8,6 +8,7 @@ pub mod commands;
 pub mod config;
 pub mod context;
 pub mod digest;
+pub mod drill;
 pub mod engine;
 pub mod error;
 pub mod event;

@@ -10,7 +10,7 @@ mod fault;
 
 pub use components::{Wish, components};
 pub use failover::failover;
-pub use fault::{breaking, mending};
+pub use fault::{breaking, mending, proving};
 
 use crate::{
     engine::Engine,

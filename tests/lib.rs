@@ -3,6 +3,7 @@
 mod config;
 mod cost;
 mod download;
+mod drill;
 mod e2e;
 mod executor;
 mod export;

@@ -3,6 +3,7 @@
 use super::{Arguments, FILE_VARIABLE, HOME_VARIABLE};
 use crate::error::Class;
 use crate::{
+    drill,
     lab::EngineKind,
     prepare::{OFFLINE_VARIABLE, SOURCE_VARIABLE},
     verify::{self, Suite},
@@ -201,6 +202,28 @@ EXAMPLES
   pgxc-lab fault list
   pgxc-lab fault mend";
 
+pub(super) const DRILL: &str = "\
+EXAMPLES
+  pgxc-lab drill list             what there is
+  pgxc-lab drill run gtm-killed datanode-killed
+  pgxc-lab drill run --all --json > drills.json";
+
+/// The same with the exit codes and every drill.
+pub(super) fn drill() -> String {
+    let mut text = format!("{DRILL}\n\nEXIT CODES OF DRILL RUN\n");
+    for (code, meaning) in drill::report::EXIT_CODES {
+        text.push_str(&format!("  {code}  {meaning}\n"));
+    }
+    text.push_str("\nDRILLS\n");
+    for drill in drill::CATALOGUE {
+        for (number, line) in wrapped(drill.proves, CLAIM).iter().enumerate() {
+            let name = if number == 0 { drill.name } else { "" };
+            text.push_str(&format!("  {name:<17} {line}\n"));
+        }
+    }
+    text
+}
+
 pub(super) const SNAPSHOT: &str = "\
 EXAMPLES
   pgxc-lab snapshot create loaded --note 'one million rows'
@@ -265,7 +288,7 @@ pub(super) fn long_help() -> String {
     for class in Class::ALL {
         text.push_str(&format!("  {:>3}  {}\n", class.exit_code(), class.meaning()));
     }
-    text.push_str("  `verify` has codes of its own: see its help\n");
+    text.push_str("  `verify` and `drill run` have codes of their own: see their help\n");
     text
 }
 

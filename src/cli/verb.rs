@@ -207,6 +207,10 @@ pub enum Verb {
     #[command(subcommand, after_help = manual::FAULT)]
     Fault(FaultVerb),
 
+    /// Break something under load, and see that what must hold holds
+    #[command(subcommand, after_help = manual::DRILL, after_long_help = manual::drill())]
+    Drill(DrillVerb),
+
     /// Make and look after snapshots of the whole running lab
     #[command(subcommand, after_help = manual::SNAPSHOT)]
     Snapshot(SnapshotVerb),
@@ -313,6 +317,27 @@ pub enum ScaleVerb {
         /// Its address [default: the next free one after the last node's]
         #[arg(long, value_name = "ADDR")]
         ip: Option<Ipv4Addr>,
+    },
+}
+
+/// What to do with drills.
+#[derive(Clone, Debug, PartialEq, Subcommand)]
+pub enum DrillVerb {
+    /// Show all drills, and which apply to the lab
+    List,
+    /// Run some, one after the other
+    ///
+    /// Clients move money through several coordinators all the while. What a drill breaks it mends, also after Ctrl-C;
+    /// at the end what clients were told is compared with what the cluster has, and the cluster is checked. Evidence
+    /// of a drill that ends otherwise than expected is kept in a file. Has exit codes of its own: see below.
+    #[command(after_help = manual::DRILL, after_long_help = manual::drill())]
+    Run {
+        /// Their names
+        #[arg(value_name = "NAME", required_unless_present = "all")]
+        names: Vec<String>,
+        /// All that apply to the lab
+        #[arg(long, conflicts_with = "names")]
+        all: bool,
     },
 }
 

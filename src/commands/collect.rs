@@ -65,7 +65,7 @@ pub async fn run(arguments: &Arguments, since: Option<&str>, out: Option<&Path>)
 }
 
 /// What `status --json` shows.
-async fn status_text(arguments: &Arguments) -> Result<String> {
+pub(super) async fn status_text(arguments: &Arguments) -> Result<String> {
     let look = async { status::look(&Standing::find(arguments)?).await };
     let status = tokio::time::timeout(STATUS, look).await.unwrap_or_else(|_| {
         Err(Error::new(Class::Infrastructure, format!("the lab tells no status within {} s", STATUS.as_secs())))

@@ -35,7 +35,11 @@ fn record(home: &Home, lab: &str) -> Result<Record> {
     Record::read(&dir)?.ok_or_else(none)
 }
 
-async fn act(
+/// The run itself, with the lock held and somebody who listens.
+///
+/// # Errors
+/// What keeps the standby from taking over: then nothing was touched.
+pub(super) async fn act(
     home: Home,
     name: String,
     record: Record,

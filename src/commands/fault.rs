@@ -13,7 +13,7 @@ use crate::{
     executor::Tally,
     host::{Home, Lock},
     journal::Journal,
-    lab::Fault,
+    lab::{Fault, Role},
     plan,
     ui::Table,
 };
@@ -102,7 +102,7 @@ async fn finish(
     events: &Events,
     stop: &CancellationToken,
 ) -> Result<Ended> {
-    let mut tally = mend(home, name, faults, events, CancellationToken::new()).await?;
+    let mut tally = mend_and_prove(home, name, faults, events, CancellationToken::new()).await?;
     tally.changed += broken.changed;
     if broken.failure.is_some() {
         tally.failure = broken.failure;
@@ -120,7 +120,7 @@ async fn mend_all(home: Home, name: String, events: Events, stop: CancellationTo
             farewell: format!("nothing of lab `{name}` is broken on purpose\n"),
         });
     }
-    let tally = mend(&home, &name, &faults, &events, stop).await?;
+    let tally = mend_and_prove(&home, &name, &faults, &events, stop).await?;
     Ok(Ended { tally, farewell: format!("{}everything serves\n", told("mended", &faults)) })
 }
 
@@ -135,6 +135,24 @@ pub(super) async fn make_all(
     stop: CancellationToken,
 ) -> Result<Tally> {
     up::carry_out(site, plan::breaking(faults), "fault", events.clone(), stop).await
+}
+
+/// The same, and a proof in the end: every coordinator writes, and transactions that were left in doubt hold no locks.
+async fn mend_and_prove(
+    home: &Home,
+    name: &str,
+    faults: &[Fault],
+    events: &Events,
+    stop: CancellationToken,
+) -> Result<Tally> {
+    let mut tally = mend(home, name, faults, events, stop.clone()).await?;
+    let site = Arc::new(standing(home, name, events)?);
+    if tally.failure.is_none() && !site.lab.placed(Role::Coordinator).is_empty() {
+        let proved = up::carry_out(&site, plan::proving(None), "mend", events.clone(), stop).await?;
+        tally.changed += proved.changed;
+        tally.failure = proved.failure;
+    }
+    Ok(tally)
 }
 
 /// Undoes those of these faults that are still in force, and brings back, as `up` does, what does not come by itself.

@@ -5,6 +5,7 @@ mod components;
 mod config;
 mod destroy;
 mod doctor;
+mod drill;
 mod exec;
 mod export;
 mod failover;
@@ -62,6 +63,8 @@ pub async fn run(arguments: &Arguments) -> Result<u8> {
         Verb::Restart(selection) => components::run(arguments, Wish::Restart, selection).await,
         Verb::Failover(cli::FailoverVerb::Gtm { to }) => failover::run(arguments, to.as_ref()).await,
         Verb::Scale(verb) => scale::run(arguments, verb).await,
+        Verb::Drill(cli::DrillVerb::List) => drill::list(arguments),
+        Verb::Drill(cli::DrillVerb::Run { names, .. }) => drill::run(arguments, names).await,
         Verb::Fault(verb) => fault::run(arguments, verb).await,
         Verb::Snapshot(verb) => snapshot::run(arguments, verb).await,
         Verb::Restore { name } => restore::run(arguments, name).await,

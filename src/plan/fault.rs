@@ -20,6 +20,13 @@ pub fn mending<'a>(faults: impl IntoIterator<Item = &'a Fault>) -> Plan {
     Plan { chains: chains.into_iter().map(|steps| Chain { heavy: Heavy::No, steps }).collect() }
 }
 
+/// The plan that proves that a cluster goes on, and resolves what is in doubt. `gxid` was seen before: it must not go back.
+pub fn proving(gxid: Option<u32>) -> Plan {
+    let action = Action::Recover { gxid };
+    let step = Step { id: "recover".into(), node: None, title: "prove the cluster", action, needs: Vec::new() };
+    Plan { chains: vec![Chain { heavy: Heavy::No, steps: vec![step] }] }
+}
+
 fn step(word: &str, fault: &Fault, title: &'static str, action: Action) -> Step {
     Step {
         id: format!("{}/{word}", fault.id()),

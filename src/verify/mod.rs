@@ -27,7 +27,7 @@ pub mod text;
 mod unchanged;
 mod xc;
 
-pub use check::{Check, LabFile, Suite, Task};
+pub use check::{Check, LabFile, PREFIX, Suite, Task};
 pub use judgement::{Finding, Findings, Judgement, Verdict, Weight};
 pub use observe::{Observer, Parts};
 pub use report::{About, EXIT_CODES, Observed, Report};

@@ -56,6 +56,8 @@ fn two_labs_with_the_same_addresses_live_side_by_side() {
     openssh_gets_in_from_outside(&first);
     collected_evidence_keeps_the_password(&first);
     a_parameter_is_reloaded(&first);
+    faults_are_mended_whatever_ends_the_run(&first);
+    a_drill_finds_the_books_right(&first);
     a_node_is_added(&first);
 
     first.run(&["destroy", "--yes"]).succeeded();
@@ -215,6 +217,62 @@ fn collected_evidence_keeps_the_password(bench: &Bench) {
     assert!(journal.lines().any(|line| line.contains("leak") && line.ends_with("(left out)")), "{journal}");
     let status = tar(&["--zstd", "-xOf", file, "status.json"]);
     assert!(status.contains("\"healthy\": true"), "{status}");
+}
+
+/// By time, by Ctrl-C, and after a `kill -9` by whoever comes next.
+fn faults_are_mended_whatever_ends_the_run(bench: &Bench) {
+    let output = bench.path("fault");
+    let domain = || bench.run(&["status", "--json"]).json()["nodes"][1]["domain"].to_string();
+    let in_force = || bench.run(&["fault", "list", "--json"]).succeeded().json().as_array().map_or(0, Vec::len);
+    let until_in_force = || {
+        until("the fault is in force", Duration::from_secs(20), || {
+            std::fs::read_to_string(&output).unwrap_or_default().contains("in force")
+        });
+    };
+
+    let mut pause = bench.start(&["fault", "pause", "db2", "--for", "5m"], &output);
+    until_in_force();
+    assert_eq!((domain(), in_force()), ("\"paused\"".to_owned(), 1));
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(pause.id()).expect("a pid"));
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).expect("it is there");
+    assert_eq!(pause.wait().expect("it ends").code(), Some(130));
+    assert_eq!(in_force(), 0);
+    bench.run(&["status"]).succeeded();
+
+    let mut stall = bench.start(&["fault", "stall-nfs", "--for", "5m"], &output);
+    until_in_force();
+    stall.kill().expect("it runs");
+    stall.wait().expect("it ends");
+    let status = bench.run(&["status"]).failed_with(8);
+    assert!(status.stdout.contains("! broken on purpose: stall-nfs"), "{}", status.stdout);
+    bench.run(&["up"]).succeeded();
+    assert_eq!(in_force(), 0);
+
+    // One disk of two.
+    bench.run(&["fault", "disk-full", "db2"]).succeeded();
+    let write =
+        |node: &str| bench.run(&["ssh", node, "--", "runuser -u pgxc -- sh -c 'head -c 500000 /dev/zero >/data02/x'"]);
+    let full = write("db2");
+    assert!(full.stderr.contains("No space left on device"), "{}", full.stderr);
+    write("db1").succeeded();
+    bench.run(&["fault", "mend"]).succeeded();
+    write("db2").succeeded();
+    bench.run(&["exec", "--on", "all", "--", "rm /data02/x"]).succeeded();
+}
+
+/// Real clients, a real fault, and nothing left of either.
+fn a_drill_finds_the_books_right(bench: &Bench) {
+    bench.run(&["drill", "run", "gtm-killed"]).failed_with(2);
+    let report = bench.run(&["drill", "run", "clock-skewed", "--json"]).succeeded().json();
+    let drill = &report["drills"][0];
+    assert_eq!((&drill["verdict"], &report["exit_code"]), (&"as-expected".into(), &0.into()), "{report}");
+    assert!(drill["audit"]["acknowledged"].as_u64() > Some(2), "{report}");
+    let stages: Vec<&str> =
+        drill["stages"].as_array().expect("stages").iter().filter_map(|one| one["stage"].as_str()).collect();
+    assert_eq!(stages, ["load", "break", "see", "mend", "go on", "books", "verify"]);
+    let left = "select count(*) from pg_class where relname like 'pgxc_lab_verify_%'";
+    let rows = bench.run(&["sql", "--json", "-c", left]).succeeded().json();
+    assert_eq!(rows[0]["rows"][0][0], "0", "drills leave nothing behind");
 }
 
 /// Checks of the tool and of the user, green and red.

@@ -1,0 +1,357 @@
+//! The drills.
+
+use super::load::{Client, Reach};
+use crate::lab::{EngineKind, Fault, Lab, NodeName, Placed, Role};
+use std::{collections::BTreeSet, time::Duration};
+
+/// A drill.
+pub struct Drill {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// What it proves, a sentence.
+    pub proves: &'static str,
+    /// Engines that it is for.
+    pub engines: &'static [EngineKind],
+    /// What the lab must have.
+    pub needs: Needs,
+    /// What is broken.
+    pub faults: fn(&Lab) -> Vec<Fault>,
+    /// What clients must see while it is broken.
+    pub prospects: Prospects,
+    /// What the cluster must refuse while it is broken.
+    pub refuses: Option<Refusal>,
+    /// What is done about it before it is mended.
+    pub repair: Repair,
+    /// What becomes of sequences.
+    pub sequences: Sequences,
+}
+
+/// What a lab must have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// A cluster.
+    Cluster,
+    /// A standby of the GTM.
+    Standby,
+    /// A second node with a coordinator and a datanode: something must go on.
+    Peer,
+}
+
+/// What clients must see, by what they have to do with the nodes that the fault is on. Of several, `Halts` counts before
+/// `Unsaid` before `Goes`.
+#[derive(Clone, Copy, Debug)]
+pub struct Prospects {
+    /// Those whose coordinator is on such a node.
+    pub through: Prospect,
+    /// Those that write to the datanode of such a node only.
+    pub into: Prospect,
+    /// Those that write to all datanodes.
+    pub everywhere: Prospect,
+    /// Everybody.
+    pub all: Prospect,
+}
+
+/// What a client must see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Prospect {
+    /// Transfers are acknowledged.
+    Goes,
+    /// Both is right.
+    Unsaid,
+    /// None is.
+    Halts,
+}
+
+/// What the cluster must refuse, and why.
+#[derive(Clone, Copy, Debug)]
+pub struct Refusal {
+    /// What is tried.
+    pub what: Attempted,
+    /// Words of the reason, one of which must be in what the server says.
+    pub says: &'static [&'static str],
+}
+
+/// What is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attempted {
+    /// A new table.
+    Table,
+    /// More data than there is room for, again and again.
+    Data,
+}
+
+/// What is done about a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repair {
+    /// Nothing: it is waited for.
+    Nothing,
+    /// `failover gtm`.
+    FailOver,
+}
+
+/// What becomes of sequences.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sequences {
+    /// No value is given twice.
+    Kept,
+    /// The GTM forgets what it gave since it last ended in an orderly way, a defect of 1.0: none is drawn.
+    Forgotten,
+}
+
+impl Drill {
+    /// Why it does not apply to a lab.
+    pub fn lacking(&self, engine: EngineKind, lab: &Lab) -> Option<&'static str> {
+        let peers =
+            lab.placed(Role::Datanode).into_iter().filter(|placed| placed.node.roles.contains_key(&Role::Coordinator));
+        match self.needs {
+            _ if !self.engines.contains(&engine) => Some("it is about what this engine does not have"),
+            _ if lab.placed(Role::Coordinator).is_empty() => Some("the lab has no cluster"),
+            Needs::Standby if lab.placed(Role::GtmStandby).is_empty() => Some("the lab has no standby of the GTM"),
+            Needs::Peer if peers.count() < 2 => Some("the lab has no second node with a coordinator and a datanode"),
+            _ => None,
+        }
+    }
+
+    /// What a client must see while these faults are in force.
+    pub fn prospect(&self, faults: &[Fault], client: &Client) -> Prospect {
+        let touched: BTreeSet<&NodeName> = faults.iter().flat_map(touched).collect();
+        let Prospects { through, into, everywhere, all } = self.prospects;
+        let reach = match &client.reach {
+            Reach::Datanode(node) if touched.contains(node) => into,
+            Reach::Datanode(_) => all,
+            Reach::Everywhere => everywhere,
+        };
+        let coordinator = if touched.contains(&client.node) { through } else { all };
+        all.max(reach).max(coordinator)
+    }
+}
+
+/// Nodes that a fault is on; of a partition, those that are cut off.
+fn touched(fault: &Fault) -> Vec<&NodeName> {
+    match fault {
+        Fault::Partition { one, .. } => one.iter().collect(),
+        other => other.node().into_iter().collect(),
+    }
+}
+
+const BOTH: &[EngineKind] = &[EngineKind::PostgresXc, EngineKind::PostgresFdw];
+/// Also whatever crashes a datanode: those of postgres_fdw commit as lab.yaml says, with the document's `synchronous_commit =
+/// off`, whatever a session at a coordinator asks for, and lose what they acknowledged last.
+const XC: &[EngineKind] = &[EngineKind::PostgresXc];
+
+const NOBODY_WRITES: Prospects =
+    Prospects { through: Prospect::Halts, into: Prospect::Halts, everywhere: Prospect::Halts, all: Prospect::Halts };
+const EVERYBODY_WRITES: Prospects =
+    Prospects { through: Prospect::Goes, into: Prospect::Goes, everywhere: Prospect::Goes, all: Prospect::Goes };
+/// The others go on, and what needs the node does not.
+const OTHERS_WRITE: Prospects =
+    Prospects { through: Prospect::Halts, into: Prospect::Halts, everywhere: Prospect::Unsaid, all: Prospect::Goes };
+
+/// All of them, in the order in which they are run: what is mended fast first, the GTM late, the whole lab last.
+pub static CATALOGUE: &[Drill] = &[
+    Drill {
+        name: "clock-skewed",
+        proves: "a node whose clock is an hour ahead goes on, and so does everybody",
+        engines: BOTH,
+        needs: Needs::Cluster,
+        faults: |lab| last(lab, Role::Datanode, |node| Fault::ClockSkew { node, seconds: 3600 }),
+        prospects: EVERYBODY_WRITES,
+        refuses: None,
+        repair: Repair::Nothing,
+        sequences: Sequences::Kept,
+    },
+    Drill {
+        name: "link-slow",
+        proves: "a node with a link of 256 kbit/s holds nobody up who does not need it",
+        engines: BOTH,
+        needs: Needs::Peer,
+        faults: |lab| last(lab, Role::Datanode, |node| Fault::SlowLink { node, kbit: 256 }),
+        prospects: Prospects {
+            through: Prospect::Unsaid,
+            into: Prospect::Unsaid,
+            everywhere: Prospect::Unsaid,
+            all: Prospect::Goes,
+        },
+        refuses: None,
+        repair: Repair::Nothing,
+        sequences: Sequences::Kept,
+    },
+    Drill {
+        name: "nfs-stalled",
+        proves: "while the NFS server stands still nothing is acknowledged; then everything goes on by itself",
+        engines: BOTH,
+        needs: Needs::Cluster,
+        faults: |_| vec![Fault::StallNfs],
+        prospects: NOBODY_WRITES,
+        refuses: None,
+        repair: Repair::Nothing,
+        sequences: Sequences::Kept,
+    },
+    Drill {
+        name: "datanode-killed",
+        proves: "when a datanode is killed, transfers on the others go on, and it comes back with what was committed",
+        engines: XC,
+        needs: Needs::Cluster,
+        faults: |lab| last(lab, Role::Datanode, |node| Fault::KillComponent { node, role: Role::Datanode }),
+        prospects: Prospects {
+            through: Prospect::Goes,
+            into: Prospect::Halts,
+            everywhere: Prospect::Unsaid,
+            all: Prospect::Goes,
+        },
+        refuses: None,
+        repair: Repair::Nothing,
+        sequences: Sequences::Kept,
+    },
+    Drill {
+        name: "coordinator-lost",
+        proves: "when a coordinator is lost, transfers through the others go on, and DDL is refused with the reason",
+        engines: BOTH,
+        needs: Needs::Peer,
+        faults: |lab| last(lab, Role::Coordinator, |node| Fault::KillComponent { node, role: Role::Coordinator }),
+        prospects: Prospects {
+            through: Prospect::Halts,
+            into: Prospect::Goes,
+            everywhere: Prospect::Goes,
+            all: Prospect::Goes,
+        },
+        refuses: Some(Refusal { what: Attempted::Table, says: DDL_REFUSED }),
+        repair: Repair::Nothing,
+        sequences: Sequences::Kept,
+    },
+    Drill {
+        name: "proxy-killed",
+        proves: "when a GTM proxy is killed, whoever is behind it stops, the others go on, and it comes back",
+        engines: XC,
+        needs: Needs::Peer,
+        faults: |lab| last(lab, Role::GtmProxy, |node| Fault::KillComponent { node, role: Role::GtmProxy }),
+        prospects: Prospects { into: Prospect::Unsaid, ..OTHERS_WRITE },
+        refuses: None,
+        repair: Repair::Nothing,
+        sequences: Sequences::Kept,
+    },
+    Drill {
+        name: "disk-full",
+        proves: "a node whose disk is full refuses data and says why, and loses none",
+        engines: XC,
+        needs: Needs::Peer,
+        faults: |lab| last(lab, Role::Datanode, |node| Fault::DiskFull { node }),
+        prospects: Prospects {
+            through: Prospect::Unsaid,
+            into: Prospect::Unsaid,
+            everywhere: Prospect::Unsaid,
+            all: Prospect::Goes,
+        },
+        refuses: Some(Refusal { what: Attempted::Data, says: &["No space left on device"] }),
+        repair: Repair::Nothing,
+        sequences: Sequences::Kept,
+    },
+    Drill {
+        name: "network-parted",
+        proves: "a node that is cut off from all others halts, the others go on, and it joins them again",
+        engines: BOTH,
+        needs: Needs::Peer,
+        faults: |lab| {
+            let cut: BTreeSet<NodeName> =
+                lab.placed(Role::Datanode).last().map(|placed| placed.node.name.clone()).into_iter().collect();
+            let others = lab.nodes.iter().map(|node| node.name.clone()).filter(|name| !cut.contains(name)).collect();
+            vec![Fault::Partition { one: cut, other: others }]
+        },
+        prospects: OTHERS_WRITE,
+        refuses: None,
+        repair: Repair::Nothing,
+        sequences: Sequences::Kept,
+    },
+    Drill {
+        name: "node-powered-off",
+        proves: "when a node loses its power, the others go on, and it comes back with what was committed",
+        engines: XC,
+        needs: Needs::Peer,
+        faults: |lab| last(lab, Role::Datanode, |node| Fault::PowerOff { node }),
+        prospects: OTHERS_WRITE,
+        refuses: None,
+        repair: Repair::Nothing,
+        sequences: Sequences::Kept,
+    },
+    Drill {
+        name: "gtm-killed",
+        proves: "when the GTM is killed, its standby takes over: sessions go on, no GXID and no sequence value comes twice",
+        engines: XC,
+        needs: Needs::Standby,
+        faults: |lab| last(lab, Role::Gtm, |node| Fault::KillComponent { node, role: Role::Gtm }),
+        prospects: NOBODY_WRITES,
+        refuses: None,
+        repair: Repair::FailOver,
+        sequences: Sequences::Kept,
+    },
+    Drill {
+        name: "lab-power-cycled",
+        proves: "when all nodes lose their power at once, everything that was committed is there when it is back",
+        engines: XC,
+        needs: Needs::Cluster,
+        faults: |lab| lab.nodes.iter().map(|node| Fault::PowerOff { node: node.name.clone() }).collect(),
+        prospects: NOBODY_WRITES,
+        refuses: None,
+        repair: Repair::Nothing,
+        sequences: Sequences::Forgotten,
+    },
+];
+
+/// What coordinators of both engines say when they do not reach another one.
+const DDL_REFUSED: &[&str] =
+    &["Failed to get pooled connections", "Could not begin transaction on coordinators", "could not connect to server"];
+
+/// How long something is broken at the least: long enough to see that transfers halt, and not one that was slow.
+pub const BROKEN: Duration = Duration::from_secs(8);
+
+/// The fault on the last node with a role: the first one is whom the books are read through.
+fn last(lab: &Lab, role: Role, fault: fn(NodeName) -> Fault) -> Vec<Fault> {
+    let placed = lab.placed(role);
+    placed.last().map(|placed: &Placed<'_>| fault(placed.node.name.clone())).into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::fixture::smaller;
+
+    #[test]
+    fn names_and_sentences_have_a_form() {
+        let mut names: Vec<&str> = CATALOGUE.iter().map(|drill| drill.name).collect();
+        assert!(names.iter().all(|name| name.chars().all(|c| c.is_ascii_lowercase() || c == '-')), "{names:?}");
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), CATALOGUE.len());
+        assert!(CATALOGUE.iter().all(|drill| !drill.proves.ends_with('.')));
+    }
+
+    #[test]
+    fn every_drill_breaks_something() {
+        for drill in CATALOGUE {
+            assert!(!(drill.faults)(&smaller(2)).is_empty(), "{}", drill.name);
+        }
+    }
+
+    #[test]
+    fn who_needs_the_node_halts() {
+        let lab = smaller(2);
+        let node = |place: usize| lab.nodes[place].name.clone();
+        let client = |through: usize, reach| Client::fixture(node(through), reach);
+        let drill = |name: &str| CATALOGUE.iter().find(|drill| drill.name == name).expect(name);
+        for (name, client, prospect) in [
+            ("datanode-killed", client(2, Reach::Datanode(node(2))), Prospect::Goes),
+            ("datanode-killed", client(3, Reach::Datanode(node(2))), Prospect::Goes),
+            ("datanode-killed", client(2, Reach::Datanode(node(3))), Prospect::Halts),
+            ("datanode-killed", client(2, Reach::Everywhere), Prospect::Unsaid),
+            ("coordinator-lost", client(3, Reach::Datanode(node(2))), Prospect::Halts),
+            ("coordinator-lost", client(2, Reach::Everywhere), Prospect::Goes),
+            ("network-parted", client(3, Reach::Datanode(node(3))), Prospect::Halts),
+            ("network-parted", client(2, Reach::Datanode(node(2))), Prospect::Goes),
+            ("gtm-killed", client(2, Reach::Datanode(node(2))), Prospect::Halts),
+            ("clock-skewed", client(3, Reach::Everywhere), Prospect::Goes),
+        ] {
+            let drill = drill(name);
+            assert_eq!(drill.prospect(&(drill.faults)(&lab), &client), prospect, "{name}: {client:?}");
+        }
+    }
+}
