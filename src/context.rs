@@ -6,7 +6,7 @@ use crate::{
     engine::{self, Engine},
     error::{Class, Error, Result, ResultExt},
     fit::{self, Proportion},
-    host::{Accelerator, Home, LabDir, Private, capacity},
+    host::{Accelerator, Home, Host, LabDir, capacity},
     lab::{EngineKind, Failover, Lab, Node, Role},
     remote::Keys,
     sql::Login,
@@ -134,8 +134,8 @@ pub struct Standing {
     pub record: Record,
     /// Its engine.
     pub engine: Box<dyn Engine>,
-    /// Its namespaces, if they are there.
-    pub host: Option<Private>,
+    /// Its host, if it lives there.
+    pub host: Option<Host>,
 }
 
 impl Standing {
@@ -151,15 +151,15 @@ impl Standing {
         let record = Record::read(&dir)?.ok_or_else(none)?;
         let lab = config::parse(&record.lab_yaml, &record.lab_file).map_err(config::Problems::into_error)?;
         let lab = record.fitted(&lab)?;
-        let host = Private::find(&dir);
+        let host = Host::find(&dir);
         Ok(Standing { engine: engine::of(record.engine), lab, dir, record, host })
     }
 
-    /// Its namespaces.
+    /// Its host.
     ///
     /// # Errors
     /// When they are gone.
-    pub fn host(&self) -> Result<&Private> {
+    pub fn host(&self) -> Result<&Host> {
         self.host.as_ref().ok_or_else(|| {
             Error::new(Class::Host, format!("lab `{}` is not running", self.lab.name)).hint("`pgxc-lab up` starts it")
         })

@@ -4,7 +4,7 @@
 
 use crate::{
     error::{Class, Error, Result, ResultExt},
-    host::Private,
+    host::Host,
     lab::Role,
 };
 use std::{
@@ -51,7 +51,7 @@ const LONGEST_ANSWER: usize = 1 << 20;
 ///
 /// # Errors
 /// When nothing answers, or not in the GTM's protocol.
-pub async fn next_gxid(host: &Private, address: Ipv4Addr, port: u16, patience: Duration) -> Result<u32> {
+pub async fn next_gxid(host: &Host, address: Ipv4Addr, port: u16, patience: Duration) -> Result<u32> {
     probe(host, (address, port), patience, async |session| session.next_gxid().await).await
 }
 
@@ -59,7 +59,7 @@ pub async fn next_gxid(host: &Private, address: Ipv4Addr, port: u16, patience: D
 ///
 /// # Errors
 /// When nothing answers, or not in the GTM's protocol.
-pub async fn node_list(host: &Private, address: Ipv4Addr, port: u16, patience: Duration) -> Result<Vec<Registered>> {
+pub async fn node_list(host: &Host, address: Ipv4Addr, port: u16, patience: Duration) -> Result<Vec<Registered>> {
     probe(host, (address, port), patience, async |session| session.nodes().await).await
 }
 
@@ -68,7 +68,7 @@ pub async fn node_list(host: &Private, address: Ipv4Addr, port: u16, patience: D
 /// # Errors
 /// Why it does not.
 pub async fn follows(
-    host: &Private,
+    host: &Host,
     standby: (Ipv4Addr, u16),
     name: &str,
     active: (Ipv4Addr, u16),
@@ -106,7 +106,7 @@ pub fn is_far_before(gxid: u32, other: u32) -> bool {
 ///
 /// # Errors
 /// When it does not answer, or did not move.
-pub async fn skip(host: &Private, standby: (Ipv4Addr, u16), gxid: u32, patience: Duration) -> Result<u32> {
+pub async fn skip(host: &Host, standby: (Ipv4Addr, u16), gxid: u32, patience: Duration) -> Result<u32> {
     let next = probe(host, standby, patience, async |session| {
         session.tell(&given_out(gxid)).await?;
         session.tell(&rolled_back(gxid)).await?;
@@ -132,7 +132,7 @@ fn rolled_back(gxid: u32) -> Vec<u8> {
 
 /// A session with a GTM, the questions in it, and its end, all within one patience.
 async fn probe<T>(
-    host: &Private,
+    host: &Host,
     (address, port): (Ipv4Addr, u16),
     patience: Duration,
     questions: impl AsyncFnOnce(&mut Session<TcpStream>) -> io::Result<T>,

@@ -5,6 +5,7 @@
 
 use crate::{
     error::{Class, Error, Result, ResultExt},
+    host::system::Change,
     lab::Fault,
 };
 use serde::{Deserialize, Serialize};
@@ -57,6 +58,16 @@ pub enum Entry {
         /// The fault.
         fault: Fault,
     },
+    /// Something of the machine that the lab lives on is about to be changed.
+    Change {
+        /// What.
+        what: Change,
+    },
+    /// A change was taken back.
+    Undone {
+        /// Which.
+        what: Change,
+    },
     /// The run ended.
     End {
         /// Whether every step ended well.
@@ -85,6 +96,8 @@ struct State {
     done: BTreeMap<String, String>,
     /// Faults that are in force.
     faults: BTreeSet<Fault>,
+    /// Changes of the machine that were not taken back, in the order in which they were made.
+    changes: Vec<Change>,
 }
 
 impl Journal {
@@ -136,6 +149,11 @@ impl Journal {
     pub fn faults(&self) -> BTreeSet<Fault> {
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner).faults.clone()
     }
+
+    /// Changes of the machine that were begun and not taken back, the oldest first.
+    pub fn changes(&self) -> Vec<Change> {
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner).changes.clone()
+    }
 }
 
 fn fold(text: &str) -> State {
@@ -146,7 +164,8 @@ fn fold(text: &str) -> State {
     state
 }
 
-/// State = fold(entries): a step is done until it is begun again, a fault in force until it is mended.
+/// State = fold(entries): a step is done until it is begun again, a fault in force until it is mended, a change there until it
+/// is taken back.
 fn apply(state: &mut State, entry: Entry) {
     match entry {
         Entry::Done { step, digest } => {
@@ -161,6 +180,12 @@ fn apply(state: &mut State, entry: Entry) {
         Entry::Mended { fault } => {
             state.faults.remove(&fault);
         }
+        Entry::Change { what } => {
+            if !state.changes.contains(&what) {
+                state.changes.push(what);
+            }
+        }
+        Entry::Undone { what } => state.changes.retain(|change| *change != what),
         Entry::Begin { .. } | Entry::End { .. } => {}
     }
 }
@@ -195,6 +220,20 @@ mod tests {
         journal.write(Entry::Mended { fault: stall.clone() }).expect("it writes");
         assert_eq!(journal.faults(), [pause.clone()].into());
         assert_eq!(Journal::read(&path).faults(), [pause].into(), "and from the file");
+    }
+
+    #[test]
+    fn a_change_is_there_until_it_is_taken_back() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("journal.jsonl");
+        let journal = Journal::open(&path).expect("it opens");
+        let mounted = |point: &str| Change::Mounted { point: point.into() };
+        for point in ["/a", "/b", "/a"] {
+            journal.write(Entry::Change { what: mounted(point) }).expect("it writes");
+        }
+        assert_eq!(journal.changes(), [mounted("/a"), mounted("/b")]);
+        journal.write(Entry::Undone { what: mounted("/a") }).expect("it writes");
+        assert_eq!(Journal::read(&path).changes(), [mounted("/b")]);
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub use fault::{breaking, mending, proving};
 
 use crate::{
     engine::Engine,
-    lab::{Fault, Lab, Role, Shape},
+    lab::{Fault, HostKind, Lab, Role, Shape},
     settings::Needs,
 };
 use serde::Serialize;
@@ -28,6 +28,10 @@ pub enum Action {
     Image,
     /// Build the engine from source.
     Build,
+    /// Look whether the lab can live on this machine, beside what others have there.
+    Machine,
+    /// Have the machine's firewall let the guests in.
+    Firewall,
     /// Make the lab's namespaces.
     Namespaces,
     /// Start libvirt in them.
@@ -178,6 +182,28 @@ fn host_step(id: &str, title: &'static str, action: Action) -> Step {
     Step { id: id.into(), node: None, title, action, needs: Vec::new() }
 }
 
+/// What guests find on the host, in the order in which it can be made.
+fn host_steps(host: HostKind) -> Vec<Step> {
+    match host {
+        HostKind::Private => vec![
+            host_step("namespaces", "make the namespaces", Action::Namespaces),
+            host_step("libvirt", "start libvirt", Action::Libvirt),
+            host_step("network", "make the network", Action::Network),
+            host_step("exports", "mount the exports", Action::Exports),
+            host_step("nfs", "start the NFS server", Action::Nfs),
+            host_step("time", "start the time server", Action::Time),
+        ],
+        HostKind::System => vec![
+            host_step("machine", "look at this machine", Action::Machine),
+            host_step("network", "reserve the addresses", Action::Network),
+            host_step("firewall", "let the guests in", Action::Firewall),
+            host_step("exports", "mount the exports", Action::Exports),
+            host_step("nfs", "export them", Action::Nfs),
+            host_step("time", "serve the time", Action::Time),
+        ],
+    }
+}
+
 /// The plan that brings changed configuration into effect: the steps of `up` that have to do with it, but one node
 /// after the other, so that the cluster loses one at a time, and restarts only where a reload is not enough.
 pub fn configure(lab: &Lab, changes: &BTreeMap<String, Needs>) -> Plan {
@@ -206,17 +232,7 @@ pub fn configure(lab: &Lab, changes: &BTreeMap<String, Needs>) -> Plan {
 pub fn up(lab: &Lab, engine: &dyn Engine) -> Plan {
     let mut chains = vec![
         Chain { heavy: Heavy::No, steps: vec![host_step("image", "bake the image", Action::Image)] },
-        Chain {
-            heavy: Heavy::No,
-            steps: vec![
-                host_step("namespaces", "make the namespaces", Action::Namespaces),
-                host_step("libvirt", "start libvirt", Action::Libvirt),
-                host_step("network", "make the network", Action::Network),
-                host_step("exports", "mount the exports", Action::Exports),
-                host_step("nfs", "start the NFS server", Action::Nfs),
-                host_step("time", "start the time server", Action::Time),
-            ],
-        },
+        Chain { heavy: Heavy::No, steps: host_steps(lab.host) },
     ];
     let mut ready = vec!["image".to_owned(), "time".to_owned()];
     if engine.build(lab).is_some() {

@@ -9,11 +9,11 @@ use crate::{
     error::{Class, Error, Result, ResultExt},
     event::Events,
     fit::{self, Proportion},
-    host::{Accelerator, Home, LabDir, Private, capacity, choose_accelerator},
+    host::{Accelerator, Home, Host, LabDir, capacity, choose_accelerator, system},
     image::{Image, ImageDefinition},
     journal::Journal,
     kit::Kit,
-    lab::{BootMode, EngineKind, Lab, Size},
+    lab::{BootMode, EngineKind, HostKind, Lab, Size},
     remote::Keys,
     source,
 };
@@ -103,6 +103,7 @@ pub async fn site(arguments: &Arguments, home: Home, purpose: Purpose, events: E
     if let Some(record) = old.as_ref().filter(|_| purpose == Purpose::Act) {
         record.check_failover()?;
     }
+    check_host(&loaded.lab, &dir)?;
     let lock_path = LockFile::path(&file);
     let mut lock = LockFile::read(&lock_path)?;
 
@@ -232,9 +233,36 @@ fn bases(
     (image, kit)
 }
 
+/// A lab stays where it is until it is destroyed.
+fn check_host(lab: &Lab, dir: &LabDir) -> Result<()> {
+    let there = match Host::find(dir).map(|host| host.kind()) {
+        None if system::is_entangled(dir) => Some(HostKind::System),
+        there => there,
+    };
+    match there {
+        Some(there) if there != lab.host => Err(Error::new(
+            Class::LabFile,
+            format!(
+                "lab `{}` lives on a host of kind `{}`, lab.yaml wants `{}`",
+                lab.name,
+                there.as_str(),
+                lab.host.as_str()
+            ),
+        )
+        .hint("`pgxc-lab destroy` first, or change `host` back")),
+        _ => Ok(()),
+    }
+}
+
 /// The command line before lab.yaml, and neither asks of an image what it cannot.
 fn choose_boot(lab: &mut Lab, asked: Option<BootMode>, definition: &ImageDefinition, events: &Events) {
     lab.boot = asked.unwrap_or(lab.boot);
+    if lab.host == HostKind::System {
+        if lab.boot == BootMode::Warm {
+            events.note("guests always boot: with `host: system` qemu may not read the memory of a template");
+        }
+        lab.boot = BootMode::Cold;
+    }
     if definition.template.is_none() && lab.boot != BootMode::Cold {
         if lab.boot == BootMode::Warm {
             events.note(format!("guests of image `{}` always boot: it says nothing of templates", definition.name));
@@ -347,7 +375,7 @@ pub fn check_room(lab: &Lab, home: &Home, dir: &LabDir) -> Result<()> {
 
 /// A proportion that was recorded when more memory was free, or another lab beside this one, may leave too little.
 fn check_memory(lab: &Lab, dir: &LabDir) -> Result<()> {
-    if Private::find(dir).is_some() {
+    if Host::find(dir).is_some() {
         return Ok(());
     }
     let wanted = Size::bytes(lab.nodes.iter().map(|node| node.memory.as_bytes()).sum());
@@ -384,7 +412,7 @@ fn check_disk(lab: &Lab, home: &Home, dir: &LabDir) -> Result<()> {
 
 /// The accelerator, proved once per boot of the host: the proof takes seconds where KVM lies.
 async fn accelerator(lab: &Lab, old: Option<&Record>, dir: &LabDir, home: &Home) -> Result<(Accelerator, String)> {
-    if let Some(record) = old.filter(|_| Private::find(dir).is_some()) {
+    if let Some(record) = old.filter(|_| Host::find(dir).is_some()) {
         return Ok((
             record.accelerator,
             format!("guests run under {}, as when the lab was made", record.accelerator.as_str()),

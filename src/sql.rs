@@ -3,7 +3,7 @@
 use crate::{
     engine::Row,
     error::{Class, Error, Result, ResultExt},
-    host::Private,
+    host::Host,
 };
 use futures_util::SinkExt;
 use std::{
@@ -48,13 +48,7 @@ impl Sql {
     ///
     /// # Errors
     /// When the server does not accept.
-    pub async fn connect(
-        host: &Private,
-        address: Ipv4Addr,
-        port: u16,
-        login: &Login,
-        patience: Duration,
-    ) -> Result<Sql> {
+    pub async fn connect(host: &Host, address: Ipv4Addr, port: u16, login: &Login, patience: Duration) -> Result<Sql> {
         let attempt = async {
             let socket = host
                 .connect(SocketAddr::from((address, port)), patience)

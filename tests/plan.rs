@@ -3,7 +3,7 @@
 use pgxc_lab::{
     config,
     engine::{self, Engine},
-    lab::{EngineKind, Lab, Placed, Role},
+    lab::{EngineKind, HostKind, Lab, Placed, Role},
     plan::{self, Heavy, Plan, Step, Wish},
     settings::Needs,
 };
@@ -100,6 +100,25 @@ fn plans_as_text() {
                 insta::assert_snapshot!(format!("plan-{name}-{}", kind.as_str()), text(&plan));
             });
         }
+    }
+}
+
+#[test]
+fn a_lab_on_the_machine_itself_differs_in_the_hosts_chain_only() {
+    for kind in ENGINES {
+        let private = load(Path::new("tests/labs/four.yaml"));
+        let system = Lab { host: HostKind::System, ..private.clone() };
+        let plans = [private, system].map(|lab| plan::up(&lab, engine::of(kind).as_ref()));
+        let host = |plan: &Plan| plan.chains.iter().position(|chain| chain.steps.iter().any(|step| step.id == "time"));
+        let place = host(&plans[0]).expect("the host's chain");
+        assert_eq!(host(&plans[1]), Some(place));
+        let steps: Vec<&str> = plans[1].chains[place].steps.iter().map(|step| step.id.as_str()).collect();
+        assert_eq!(steps, ["machine", "network", "firewall", "exports", "nfs", "time"]);
+        let [private, system] = plans.map(|mut plan| {
+            plan.chains.remove(place);
+            plan
+        });
+        assert_eq!(private, system);
     }
 }
 

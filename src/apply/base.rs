@@ -5,8 +5,8 @@ use crate::{
     error::{Class, Error, Result},
     event::Outcome,
     executor::Foresight,
-    host::Private,
-    hypervisor::{NetworkDefinition, Reservation},
+    host::{Host, Private},
+    hypervisor::{NetworkDefinition, reservations},
 };
 
 impl Site {
@@ -41,15 +41,15 @@ impl Site {
 
     pub(super) fn foresee_namespaces(&self) -> Foresight {
         match self.host_if_there() {
-            Some(host) => Foresight::Holds(format!("held by process {}", host.pid())),
-            None => Foresight::Changes,
+            Some(Host::Private(private)) => Foresight::Holds(format!("held by process {}", private.pid())),
+            _ => Foresight::Changes,
         }
     }
 
     pub(super) async fn namespaces(&self) -> Result<Outcome> {
-        let host = Private::start(&self.dir).await?;
-        let text = format!("made network, mount, pid, ipc and uts namespaces, held by process {}", host.pid());
-        self.set_host(host);
+        let private = Private::start(&self.dir).await?;
+        let text = format!("made network, mount, pid, ipc and uts namespaces, held by process {}", private.pid());
+        self.set_host(Host::Private(private));
         Ok(Outcome::Changed(text))
     }
 
@@ -87,13 +87,7 @@ impl Site {
     }
 
     fn network_definition(&self) -> NetworkDefinition {
-        let hosts = self
-            .lab
-            .nodes
-            .iter()
-            .map(|node| Reservation { mac: node.mac, name: node.name.to_string(), address: node.address })
-            .collect();
-        let network = &self.lab.network;
+        let (network, hosts) = (&self.lab.network, reservations(&self.lab));
         NetworkDefinition::new(self.lab.name.as_str(), network.subnet, network.gateway, &network.domain, hosts)
     }
 

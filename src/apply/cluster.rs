@@ -8,7 +8,7 @@ use crate::{
     executor::Foresight,
     gtm,
     guest::{Content, GuestFile},
-    host::{LabDir, Private},
+    host::{Host, LabDir},
     lab::{Node, Placed, Role},
     plan::Step,
     sql::{Login, Sql},
@@ -302,7 +302,7 @@ pub(super) fn until_seen(file: &GuestFile) -> String {
 /// # Errors
 /// Why it does not.
 pub async fn answers(
-    host: &Private,
+    host: &Host,
     dir: &LabDir,
     mount: &str,
     node: &Node,

@@ -7,7 +7,7 @@ use crate::{
     host::{Link, Links},
     hypervisor::DomainState,
     journal::Entry,
-    lab::{Fault, Node, NodeName, Role},
+    lab::{Fault, HostKind, Node, NodeName, Role},
     plan::Step,
 };
 use std::{
@@ -20,8 +20,14 @@ const TIME_DAEMON: &str = "chrony.service";
 
 impl Site {
     /// Makes a fault. The journal knows of it before anything is touched.
+    ///
+    /// # Errors
+    /// When the host is the machine itself: what is broken there could be somebody else's.
     pub(super) async fn make(&self, fault: &Fault) -> Result<Outcome> {
-        self.host()?;
+        if self.host()?.kind() == HostKind::System {
+            return Err(Error::new(Class::Usage, "nothing is broken on purpose in a lab of `host: system`")
+                .hint("its network and its NFS server may be others', too; `host: private` has its own"));
+        }
         self.journal.write(Entry::Broken { fault: fault.clone() })?;
         let what = match fault {
             Fault::KillComponent { node, role } => self.kill_component(self.named(node)?, *role).await?,

@@ -23,22 +23,15 @@ const SHUTDOWN: Duration = Duration::from_secs(20);
 impl Site {
     pub(super) async fn foresee_boot(&self, step: &Step) -> Result<Foresight> {
         let node = self.node_of(step)?;
-        if self.host_if_there().is_none() || !self.dir.libvirt_socket().exists() {
+        if !self.libvirt_is_there() {
             return Ok(Foresight::Changes);
         }
         let Some(domain) = self.domain(node).await? else { return Ok(Foresight::Changes) };
         let holds = domain.state == DomainState::Running
             && domain.digest == self.definition(node)?.1
             && self.overlay_is_current(node)
-            && self
-                .journal
-                .done(&step.id)
-                .is_some_and(|run| !run.is_empty() && Some(run) == domain.run.map(|run| self.identity(run)));
+            && self.journal.done(&step.id).is_some_and(|run| !run.is_empty() && run == self.identity(&domain));
         Ok(if holds { Foresight::Holds("the guest runs".into()) } else { Foresight::Changes })
-    }
-
-    fn identity(&self, run: u32) -> String {
-        format!("{}/{run}", self.host_if_there().map(crate::host::Private::incarnation).unwrap_or_default())
     }
 
     pub(super) async fn boot(&self, step: &Step) -> Result<Outcome> {

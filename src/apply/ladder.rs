@@ -6,9 +6,12 @@ use crate::{
     error::{Class, Error, Result},
     host::last_lines,
     hypervisor::DomainState,
-    lab::Node,
+    lab::{HostKind, Node},
 };
-use std::time::{Duration, Instant};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 use tokio::net::TcpStream;
 
 /// A rung.
@@ -101,7 +104,13 @@ impl Site {
     async fn reached(&self, node: &Node, rung: Rung, socket: &mut Option<TcpStream>) -> Result<bool> {
         match rung {
             Rung::Running => Ok(self.domain(node).await?.is_some_and(|domain| domain.state == DomainState::Running)),
-            Rung::Address => Ok(self.has_lease(node)),
+            Rung::Address => {
+                let list = match self.lab.host {
+                    HostKind::Private => self.dir.join("libvirt/lib/dnsmasq/virbr0.status"),
+                    HostKind::System => self.system_lease_list().await?,
+                };
+                Ok(has_lease(node, &list))
+            }
             Rung::Port => {
                 *socket = self.host()?.connect((node.address, 22).into(), TRY).await.ok();
                 Ok(socket.is_some())
@@ -113,12 +122,6 @@ impl Site {
         }
     }
 
-    /// Whether the guest has asked for its reserved address: dnsmasq writes its leases here.
-    fn has_lease(&self, node: &Node) -> bool {
-        let text = std::fs::read_to_string(self.dir.join("libvirt/lib/dnsmasq/virbr0.status")).unwrap_or_default();
-        text.contains(&format!("\"{}\"", node.mac)) && text.contains(&format!("\"{}\"", node.address))
-    }
-
     fn with_console(&self, node: &Node, error: Error) -> Error {
         let path = self.dir.console(node.name.as_str());
         let text = std::fs::read(&path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
@@ -128,4 +131,10 @@ impl Site {
             node.name
         ))
     }
+}
+
+/// Whether the guest has asked for its reserved address: dnsmasq writes its leases to this list.
+fn has_lease(node: &Node, list: &Path) -> bool {
+    let text = std::fs::read_to_string(list).unwrap_or_default();
+    text.contains(&format!("\"{}\"", node.mac)) && text.contains(&format!("\"{}\"", node.address))
 }

@@ -12,6 +12,7 @@ mod reload;
 mod revive;
 mod seed;
 mod site;
+mod system;
 mod template;
 mod warm;
 
@@ -22,6 +23,7 @@ use crate::{
     error::Result,
     event::Outcome,
     executor::{Apply, Foresight},
+    lab::HostKind,
     plan::{Action, Step},
 };
 
@@ -34,10 +36,24 @@ impl Apply for Site {
             Action::Build => Ok(self.foresee_build()),
             Action::Namespaces => Ok(self.foresee_namespaces()),
             Action::Libvirt => self.foresee_libvirt().await,
-            Action::Network => self.foresee_network().await,
-            Action::Exports => self.foresee_exports(),
-            Action::Nfs => self.foresee_nfs().await,
-            Action::Time => self.foresee_time().await,
+            Action::Machine => Ok(self.foresee_machine()),
+            Action::Firewall => self.foresee_firewall().await,
+            Action::Network => match self.lab.host {
+                HostKind::Private => self.foresee_network().await,
+                HostKind::System => self.foresee_reservations().await,
+            },
+            Action::Exports => match self.lab.host {
+                HostKind::Private => self.foresee_exports(),
+                HostKind::System => self.foresee_system_exports(),
+            },
+            Action::Nfs => match self.lab.host {
+                HostKind::Private => self.foresee_nfs().await,
+                HostKind::System => self.foresee_system_nfs(),
+            },
+            Action::Time => match self.lab.host {
+                HostKind::Private => self.foresee_time().await,
+                HostKind::System => Ok(self.foresee_system_time()),
+            },
             Action::Initialise => self.foresee_initialise(step),
             Action::Template { shapes } => self.foresee_template(shapes),
             Action::Boot => self.foresee_boot(step).await,
@@ -66,10 +82,24 @@ impl Apply for Site {
             Action::Build => self.build().await?,
             Action::Namespaces => self.namespaces().await?,
             Action::Libvirt => self.services()?.libvirt().await?,
-            Action::Network => self.network().await?,
-            Action::Exports => self.exports()?.ensure(&self.lab).await?,
-            Action::Nfs => self.services()?.nfs(&self.lab).await?,
-            Action::Time => self.services()?.time(&self.lab).await?,
+            Action::Machine => self.take_machine().await?,
+            Action::Firewall => self.let_guests_in().await?,
+            Action::Network => match self.lab.host {
+                HostKind::Private => self.network().await?,
+                HostKind::System => self.reserve().await?,
+            },
+            Action::Exports => match self.lab.host {
+                HostKind::Private => self.exports()?.ensure(&self.lab).await?,
+                HostKind::System => self.mount_system_exports().await?,
+            },
+            Action::Nfs => match self.lab.host {
+                HostKind::Private => self.services()?.nfs(&self.lab).await?,
+                HostKind::System => self.serve_system_nfs().await?,
+            },
+            Action::Time => match self.lab.host {
+                HostKind::Private => self.services()?.time(&self.lab).await?,
+                HostKind::System => self.serve_system_time().await?,
+            },
             Action::Initialise => self.initialise(step).await?,
             Action::Template { shapes } => self.template(step, shapes).await?,
             Action::Boot => self.boot(step).await?,

@@ -5,12 +5,12 @@ use crate::{
     error::{Class, Error, Result, ResultExt},
     event::{Event, Events},
     guest::{Content, GuestFile, System},
-    host::{Accelerator, Exports, Home, LabDir, Private, Services},
+    host::{Accelerator, Exports, Home, Host, LabDir, Services},
     hypervisor::{Libvirt, SeenDomain},
     image::Image,
     journal::Journal,
     kit::Kit,
-    lab::{Lab, Node},
+    lab::{HostKind, Lab, Node},
     plan::Step,
     remote::{Keys, Ssh},
     sql::Login,
@@ -57,7 +57,7 @@ pub struct Site {
     parts: Parts,
     /// The lab's keys.
     pub keys: Keys,
-    host: OnceLock<Private>,
+    host: OnceLock<Host>,
     shells: Mutex<BTreeMap<String, Arc<Ssh>>>,
 }
 
@@ -70,40 +70,40 @@ impl std::ops::Deref for Site {
 }
 
 impl Site {
-    /// From its parts; finds the lab's namespaces if they are there.
+    /// From its parts; finds the lab's host if the lab lives there.
     pub fn new(parts: Parts) -> Site {
         let keys = Keys::new(&parts.dir);
         let host = OnceLock::new();
-        if let Some(found) = Private::find(&parts.dir) {
+        if let Some(found) = Host::find(&parts.dir) {
             host.get_or_init(|| found);
         }
         Site { parts, keys, host, shells: Mutex::default() }
     }
 
-    /// The lab's namespaces, if they are there.
-    pub fn host_if_there(&self) -> Option<&Private> {
+    /// The lab's host, if the lab lives there.
+    pub fn host_if_there(&self) -> Option<&Host> {
         self.host.get()
     }
 
-    /// The lab's namespaces.
+    /// The lab's host.
     ///
     /// # Errors
-    /// When they are not there.
-    pub fn host(&self) -> Result<&Private> {
+    /// When the lab is not up.
+    pub fn host(&self) -> Result<&Host> {
         self.host.get().ok_or_else(|| {
             Error::new(Class::Host, format!("lab `{}` is not up", self.lab.name)).hint("`pgxc-lab up` makes it")
         })
     }
 
-    /// Remembers the namespaces that were just made.
-    pub(super) fn set_host(&self, host: Private) {
+    /// Remembers where the lab lives from now on.
+    pub(super) fn set_host(&self, host: Host) {
         self.host.get_or_init(|| host);
     }
 
     /// The gateway's daemons.
     ///
     /// # Errors
-    /// When the namespaces are not there.
+    /// When the lab is not up.
     pub fn services(&self) -> Result<Services> {
         Ok(Services::new(&self.dir, self.host()?))
     }
@@ -111,7 +111,7 @@ impl Site {
     /// The exports.
     ///
     /// # Errors
-    /// When the namespaces are not there.
+    /// When the lab is not up.
     pub fn exports(&self) -> Result<Exports> {
         Ok(Exports::new(&self.dir, self.host()?))
     }
@@ -149,8 +149,13 @@ impl Site {
                 Class::Infrastructure,
                 format!("libvirt does not answer within {} s", LIBVIRT.as_secs()),
             )
-            .evidence(format!("its log is {}", self.dir.join("libvirt/log/libvirtd.log").display()))
-            .hint("`pgxc-lab destroy` ends it with the lab")),
+            .hint(match self.lab.host {
+                HostKind::Private => format!(
+                    "its log is {}; `pgxc-lab destroy` ends it with the lab",
+                    self.dir.join("libvirt/log/libvirtd.log").display()
+                ),
+                HostKind::System => "`journalctl -u libvirtd` shows its log".into(),
+            })),
         }
     }
 
@@ -165,6 +170,15 @@ impl Site {
         let uri = self.host()?.libvirt_uri();
         let call = tokio::task::spawn_blocking(move || call(&Libvirt::open(&uri)?));
         call.await.or_error(Class::Internal, || "a call to libvirt ended".into())?
+    }
+
+    /// Whether there is a libvirt to ask.
+    pub(super) fn libvirt_is_there(&self) -> bool {
+        match self.host_if_there() {
+            Some(Host::Private(_)) => self.dir.libvirt_socket().exists(),
+            Some(Host::System) => true,
+            None => false,
+        }
     }
 
     /// The lab's domains.
@@ -189,10 +203,13 @@ impl Site {
     /// # Errors
     /// When libvirt does not answer.
     pub async fn run_of(&self, node: &Node) -> Result<String> {
-        let run = self.domain(node).await?.and_then(|domain| domain.run);
-        Ok(run
-            .map(|run| format!("{}/{run}", self.host().map(Private::incarnation).unwrap_or_default()))
-            .unwrap_or_default())
+        Ok(self.domain(node).await?.map(|domain| self.identity(&domain)).unwrap_or_default())
+    }
+
+    /// The same of a domain that was seen; empty when it does not run.
+    pub(super) fn identity(&self, domain: &SeenDomain) -> String {
+        let run = self.host_if_there().zip(domain.run);
+        run.map(|(host, run)| host.run_of(&domain.name, run)).unwrap_or_default()
     }
 
     /// A shell on a node; one connection per node is kept.

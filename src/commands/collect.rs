@@ -7,7 +7,7 @@ use crate::{
     context::{self, Standing},
     error::{Class, Error, Result, ResultExt},
     evidence::{self, Guest, Haste, Scene},
-    host::{Home, Private},
+    host::{Home, Host},
     nightly::since,
     status,
 };
@@ -101,5 +101,5 @@ pub(super) fn scene(
         secrets.extend(lab.cluster.password.clone());
         secrets.extend(lab.nightly.notify.webhook.clone());
     }
-    Scene { host: Private::find(&dir), guests, lab_file, known, secrets, since, haste, dir }
+    Scene { host: Host::find(&dir), guests, lab_file, known, secrets, since, haste, dir }
 }

@@ -5,7 +5,7 @@ use crate::{
     cli::Arguments,
     context,
     error::{Class, Error, Result, ResultExt},
-    host::{Directory, Home, Lock, end_holder, look_for_leftovers},
+    host::{Directory, Home, Lock, end_holder, look_for_leftovers, system},
 };
 use std::{
     fs,
@@ -55,6 +55,8 @@ pub(super) fn remove(home: &Home, name: &str) -> Result<()> {
     if !dir.path().exists() {
         return Ok(());
     }
+    // On a machine that others use, change by change.
+    system::leave(&dir)?;
     // One stroke: with the holder end all guests and daemons, the network and every mount of the lab.
     end_holder(&dir)?;
     let mut leftovers = look_for_leftovers(&dir, Directory::MayBeThere);

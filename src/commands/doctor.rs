@@ -7,9 +7,13 @@ use crate::{
     engine,
     error::{Class, Error, Result},
     guest::{Finding, parse_report},
-    host::{capacity, choose_accelerator},
+    host::{
+        self, capacity, choose_accelerator,
+        system::{self, Change},
+    },
     image::ImageDefinition,
-    lab::{Acceleration, Lab, Node},
+    journal::Journal,
+    lab::{Acceleration, HostKind, Lab, Node},
     remote::Ssh,
     ui::Table,
 };
@@ -36,7 +40,6 @@ struct Check {
 /// When lab.yaml breaks a rule.
 pub async fn run(arguments: &Arguments, apply: bool) -> Result<u8> {
     let home = context::home(arguments)?;
-    let mut checks = host_checks(&home).await;
     let standing = match Standing::find(arguments) {
         Ok(standing) => Some(standing),
         Err(error) if error.class() == Class::LabFile => return Err(error),
@@ -50,11 +53,16 @@ pub async fn run(arguments: &Arguments, apply: bool) -> Result<u8> {
         }
         None => None,
     };
-    if let Some(standing) = &standing {
-        let lab = match wanted {
-            Some(lab) => standing.record.fitted(&lab)?,
-            None => standing.lab.clone(),
-        };
+    let lab = match (&standing, wanted) {
+        (Some(standing), Some(lab)) => Some(standing.record.fitted(&lab)?),
+        (Some(standing), None) => Some(standing.lab.clone()),
+        (None, wanted) => wanted,
+    };
+    let mut checks = host_checks(&home, lab.as_ref().map_or(HostKind::Private, |lab| lab.host)).await;
+    if let Some(lab) = lab.as_ref().filter(|lab| lab.host == HostKind::System) {
+        checks.extend(machine_checks(lab, &home.lab(lab.name.as_str())));
+    }
+    if let Some((standing, lab)) = standing.as_ref().zip(lab) {
         for node in &lab.nodes {
             match guest_report(standing, &lab, node, apply).await {
                 Ok(findings) => checks.extend(findings.into_iter().map(|finding| Check {
@@ -85,6 +93,18 @@ pub async fn run(arguments: &Arguments, apply: bool) -> Result<u8> {
         );
     }
     Ok(if amiss == 0 { 0 } else { Class::Guest.exit_code() })
+}
+
+/// What the lab finds on this machine, and what would be in its way.
+fn machine_checks(lab: &Lab, dir: &host::LabDir) -> Vec<Check> {
+    let ours = Journal::read(&dir.journal()).changes().into_iter();
+    let ours = ours.filter_map(|change| if let Change::Reserved(own) = change { Some(own) } else { None }).collect();
+    let findings = system::survey(lab, &system::look(lab, dir, ours));
+    let check = |finding: system::Finding| match finding.verdict {
+        system::Verdict::Fits => ok("machine", finding.item, finding.detail),
+        system::Verdict::Blocks => wrong("host", "machine", finding.item, finding.detail),
+    };
+    findings.into_iter().map(check).collect()
 }
 
 async fn guest_report(standing: &Standing, lab: &Lab, node: &Node, apply: bool) -> Result<Vec<Finding>> {
@@ -128,36 +148,24 @@ fn wrong(place: &str, kind: &str, item: &str, detail: impl Into<String>) -> Chec
     }
 }
 
-async fn host_checks(home: &crate::host::Home) -> Vec<Check> {
+/// Programs that every lab needs.
+const PROGRAMS: [&str; 8] =
+    ["qemu-system-x86_64", "qemu-img", "chronyd", "mmdebstrap", "mke2fs", "unshare", "ip", "ssh"];
+/// And those that a host of its own needs.
+const PRIVATE_PROGRAMS: [&str; 6] = ["libvirtd", "virtlogd", "ganesha.nfsd", "rpcbind", "dnsmasq", "nsenter"];
+
+async fn host_checks(home: &host::Home, kind: HostKind) -> Vec<Check> {
     let mut checks = Vec::new();
     checks.push(if nix::unistd::geteuid().is_root() {
         ok("user", "root", "")
     } else {
-        wrong("host", "user", "root", "a lab needs root for its namespaces: use sudo")
+        wrong("host", "user", "root", "a lab needs root for its namespaces and mounts: use sudo")
     });
-    for program in [
-        "libvirtd",
-        "virtlogd",
-        "qemu-system-x86_64",
-        "qemu-img",
-        "ganesha.nfsd",
-        "rpcbind",
-        "chronyd",
-        "dnsmasq",
-        "mmdebstrap",
-        "mke2fs",
-        "nsenter",
-        "unshare",
-        "ip",
-        "ssh",
-    ] {
-        let found = ["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/bin"]
-            .iter()
-            .map(|dir| Path::new(dir).join(program))
-            .find(|path| path.exists());
-        checks.push(match found {
-            Some(path) => ok("program", program, path.display().to_string()),
-            None => wrong("host", "program", program, "not installed: `./scripts/setup` installs it"),
+    let private = PRIVATE_PROGRAMS.iter().filter(|_| kind == HostKind::Private);
+    for name in PROGRAMS.iter().chain(private) {
+        checks.push(match host::program(name) {
+            Some(path) => ok("program", name, path.display().to_string()),
+            None => wrong("host", "program", name, "not installed: `./scripts/setup` installs it"),
         });
     }
     for namespace in ["net", "mnt", "pid", "ipc", "uts"] {

@@ -12,7 +12,8 @@ use crate::{
     error::Result,
     event::{Event, Events},
     executor::Tally,
-    host::Home,
+    host::{Home, Host},
+    lab::HostKind,
     prepare::{self, Purpose},
     snapshot::{Inputs, Kind, Manifest, Store},
 };
@@ -97,7 +98,8 @@ async fn build(
 ) -> Result<(Tally, String)> {
     destroy::remove(&home, lab)?;
     let Ended { tally: built, farewell } = up::act(arguments, home.clone(), events.clone(), stop.clone()).await?;
-    if built.failure.is_some() {
+    // A lab on the machine itself has no snapshots, so it is always built.
+    if built.failure.is_some() || Host::find(&home.lab(lab)).is_some_and(|host| host.kind() == HostKind::System) {
         return Ok((built, farewell));
     }
     let store = Store::new(&home, lab);

@@ -32,9 +32,8 @@ pub fn run(arguments: &Arguments, node: &NodeName, command: &[String]) -> Result
 /// ssh(1) inside the lab's network, with the lab's key and the host keys that we gave the guests.
 pub(in crate::commands) fn client(lab: &Standing, node: &Node) -> Result<Command> {
     let keys = lab.keys();
-    let mut ssh = Command::new("nsenter");
-    ssh.arg(format!("--target={}", lab.host()?.pid()))
-        .args(["--net", "--", "ssh", "-F", "/dev/null", "-l", "root", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR"])
+    let mut ssh = lab.host()?.client("ssh");
+    ssh.args(["-F", "/dev/null", "-l", "root", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR"])
         .args(["-o", "StrictHostKeyChecking=yes", "-o", "IdentitiesOnly=yes", "-o", "ServerAliveInterval=30"])
         .arg("-o")
         .arg(format!("HostName={}", node.address))

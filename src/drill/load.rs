@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     error::{Class, Error, Result},
-    host::Private,
+    host::Host,
     lab::{Lab, NodeName, Placed, Role},
     sql::{Login, Sql},
 };
@@ -132,7 +132,7 @@ pub struct Load {
 
 struct Shared {
     bank: Bank,
-    host: Private,
+    host: Host,
     login: Login,
     draws: Draws,
     ledger: Mutex<Ledger>,
@@ -150,7 +150,7 @@ pub enum Draws {
 
 impl Load {
     /// Begins.
-    pub fn begin(clients: Vec<Client>, bank: Bank, host: Private, login: Login, draws: Draws) -> Load {
+    pub fn begin(clients: Vec<Client>, bank: Bank, host: Host, login: Login, draws: Draws) -> Load {
         let (gate, _) = watch::channel(Gate::Open);
         let (busy, _) = watch::channel(0);
         let shared = Arc::new(Shared { bank, host, login, draws, ledger: Mutex::default(), busy });

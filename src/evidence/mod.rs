@@ -8,7 +8,7 @@ pub use bundle::discard;
 
 use crate::{
     error::Result,
-    host::{Exports, LabDir, Private},
+    host::{Exports, Host, LabDir},
     prepare::LockFile,
 };
 use bundle::Bundle;
@@ -34,7 +34,7 @@ pub struct Scene {
     /// The lab's directory.
     pub dir: LabDir,
     /// Its namespaces, if they are there.
-    pub host: Option<Private>,
+    pub host: Option<Host>,
     /// Its guests.
     pub guests: Vec<Guest>,
     /// lab.yaml.
@@ -81,10 +81,22 @@ pub fn collect(mut scene: Scene, file: &Path) -> Result<PathBuf> {
     }
     choices(&mut bundle, &scene)?;
     bundle.tree("logs", &scene.dir.join("logs"))?;
-    bundle.tree("libvirt", &scene.dir.join("libvirt/log"))?;
+    hypervisor(&mut bundle, &scene)?;
     components(&mut bundle, &scene)?;
     guests(&mut bundle, &mut scene)?;
     bundle.finish()
+}
+
+/// Logs of libvirt and qemu. On a machine that others use, only those of the lab's own guests.
+fn hypervisor(bundle: &mut Bundle, scene: &Scene) -> Result<()> {
+    if !matches!(scene.host, Some(Host::System)) {
+        return bundle.tree("libvirt", &scene.dir.join("libvirt/log"));
+    }
+    for guest in &scene.guests {
+        let log = format!("{}.log", guest.name);
+        bundle.file(format!("libvirt/qemu/{log}"), &Path::new("/var/log/libvirt/qemu").join(&log))?;
+    }
+    Ok(())
 }
 
 /// What was asked for and decided.

@@ -3,7 +3,7 @@
 //! An image and not loose directories: a file handle names an inode, so only restoring the filesystem itself keeps
 //! the files that a guest has open good (a copied tree gives new inodes, and ESTALE).
 
-use super::{paths::LabDir, private::Private};
+use super::{paths::LabDir, place::Host};
 use crate::{
     engine::GUARD,
     error::{Class, Error, Result, ResultExt},
@@ -19,12 +19,12 @@ const FILLER: &str = ".pgxc-lab-filler";
 #[derive(Clone, Debug)]
 pub struct Exports {
     lab: LabDir,
-    host: Private,
+    host: Host,
 }
 
 impl Exports {
     /// Those of this lab.
-    pub fn new(lab: &LabDir, host: &Private) -> Exports {
+    pub fn new(lab: &LabDir, host: &Host) -> Exports {
         Exports { lab: lab.clone(), host: host.clone() }
     }
 

@@ -46,14 +46,23 @@ pub struct HolderId {
 impl HolderId {
     /// The identity of a running process.
     pub fn of(pid: i32) -> Option<HolderId> {
-        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned();
-        Some(HolderId { pid, start: start_time(pid)?, boot })
+        Some(HolderId { pid, start: start_time(pid)?, boot: boot_id()? })
+    }
+
+    /// A text that no other process ever has.
+    pub fn incarnation(&self) -> String {
+        format!("{}-{}", self.boot, self.start)
     }
 
     /// Whether exactly this process still runs.
     pub fn runs(&self) -> bool {
         HolderId::of(self.pid).as_ref() == Some(self)
     }
+}
+
+/// The machine's present boot.
+pub fn boot_id() -> Option<String> {
+    Some(fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned())
 }
 
 /// Start time of a process that is not a zombie.
@@ -79,7 +88,7 @@ pub fn hold(directory: &Path) -> Result<()> {
     if std::env::var_os(INIT_MARK).is_some() { init(&lab) } else { split(&lab) }
 }
 
-/// Gives up what the caller of this program had open, as scripts in the lab do: see `CLOSE_INHERITED` in `private.rs`.
+/// Gives up what the caller of this program had open, as scripts in the lab do: see `CLOSE_INHERITED` in `place.rs`.
 fn close_inherited() {
     let open: Vec<i32> = fs::read_dir("/proc/self/fd")
         .into_iter()

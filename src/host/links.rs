@@ -1,6 +1,6 @@
 //! What of the lab's network is cut or slow on purpose. All of it lies in the lab's network namespace, and ends with it.
 
-use super::private::Private;
+use super::place::Host;
 use crate::{
     digest,
     error::{Class, Result},
@@ -39,12 +39,12 @@ impl Link {
 /// The lab's links.
 #[derive(Clone, Debug)]
 pub struct Links {
-    host: Private,
+    host: Host,
 }
 
 impl Links {
     /// Those of this lab.
-    pub fn new(host: &Private) -> Links {
+    pub fn new(host: &Host) -> Links {
         Links { host: host.clone() }
     }
 

@@ -9,9 +9,11 @@ mod links;
 mod lock;
 mod network_namespace;
 mod paths;
+mod place;
 mod private;
 mod qemu;
 mod services;
+pub mod system;
 
 pub use exports::Exports;
 pub use holder::hold;
@@ -20,6 +22,13 @@ pub use leftovers::{Directory, Leftover, look as look_for_leftovers};
 pub use links::{Link, Links};
 pub use lock::Lock;
 pub use paths::{Home, LabDir};
+pub use place::Host;
 pub use private::{Private, end_holder, last_lines, run};
 pub use qemu::version as qemu_version;
-pub use services::{Service, Services};
+pub use services::{MOUNT_PORT, NFS_PORT, Service, Services, chrony_directives, ganesha_conf};
+
+/// Where a program of this machine is.
+pub fn program(name: &str) -> Option<std::path::PathBuf> {
+    let places = ["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/bin"];
+    places.iter().map(|place| std::path::Path::new(place).join(name)).find(|path| path.exists())
+}

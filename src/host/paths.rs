@@ -80,6 +80,11 @@ impl LabDir {
         self.join("holder.json")
     }
 
+    /// The boot of the machine since which the lab lives on the machine itself.
+    pub fn system_mark(&self) -> PathBuf {
+        self.join("system-host")
+    }
+
     /// What the lab sees as `/run`: libvirt's socket is below it.
     pub fn run(&self) -> PathBuf {
         self.join("run")

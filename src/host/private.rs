@@ -1,14 +1,13 @@
 //! `host: private`: the lab's own namespaces, from the outside.
 
-use super::{holder::HolderId, network_namespace, paths::LabDir};
+use super::{holder::HolderId, paths::LabDir};
 use crate::error::{Class, Error, Result, ResultExt};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 use std::{
-    fs, io,
-    net::SocketAddr,
+    fs,
     path::{Path, PathBuf},
     process::Stdio,
     time::{Duration, Instant},
@@ -18,11 +17,6 @@ use std::{
 const HOLDER_READY: Duration = Duration::from_secs(20);
 /// How long the kernel may take to end everything in the pid namespace.
 const HOLDER_GONE: Duration = Duration::from_secs(20);
-
-/// A script may start daemons, and they live as long as the lab: they must not hold what the caller of this program has
-/// open, such as the lock of `flock FILE pgxc-lab up`.
-const CLOSE_INHERITED: &str =
-    "for fd in /proc/self/fd/*; do [ \"${fd##*/}\" -le 2 ] || eval \"exec ${fd##*/}>&-\"; done\n";
 
 /// A running private host.
 #[derive(Clone, Debug)]
@@ -86,7 +80,7 @@ impl Private {
 
     /// An identity of this incarnation of the host: changes whenever the namespaces are made anew.
     pub fn incarnation(&self) -> String {
-        format!("{}-{}", self.id.boot, self.id.start)
+        self.id.incarnation()
     }
 
     /// A command that runs inside the lab.
@@ -94,27 +88,8 @@ impl Private {
         let mut command = tokio::process::Command::new("nsenter");
         command
             .arg(format!("--target={}", self.id.pid))
-            .args(["--mount", "--net", "--pid", "--ipc", "--uts", "--wd=/", "--", program])
-            .stdin(Stdio::null());
+            .args(["--mount", "--net", "--pid", "--ipc", "--uts", "--wd=/", "--", program]);
         command
-    }
-
-    /// Runs a bash script inside the lab and gives its standard output.
-    ///
-    /// # Errors
-    /// When it ends with a failure: what it was for, its last lines.
-    pub async fn script(&self, what: &str, class: Class, script: &str) -> Result<String> {
-        let mut command = self.command("bash");
-        command.args(["-ceu", "-o", "pipefail", &format!("{CLOSE_INHERITED}{script}")]);
-        run(command, what, class).await
-    }
-
-    /// Connects to an address of the lab.
-    ///
-    /// # Errors
-    /// When nothing accepts within `patience`.
-    pub async fn connect(&self, address: SocketAddr, patience: Duration) -> io::Result<tokio::net::TcpStream> {
-        network_namespace::connect(self.id.pid, address, patience).await
     }
 
     /// A path inside the lab's mount namespace, reachable from outside.

@@ -1,14 +1,11 @@
 //! The daemons of the lab's gateway: libvirt, the NFS server and the time server. All of them run inside the lab's
 //! namespaces only, and end with them.
 
-use super::{
-    paths::LabDir,
-    private::{Private, last_lines},
-};
+use super::{paths::LabDir, place::Host, private::last_lines};
 use crate::{
     error::{Class, Error, Result, ResultExt},
     event::Outcome,
-    lab::{Lab, NodeName},
+    lab::{HostKind, Lab, NodeName},
 };
 use std::{
     collections::BTreeSet,
@@ -19,7 +16,9 @@ use std::{
 };
 
 /// NFS over TCP.
-const NFS_PORT: u16 = 2049;
+pub const NFS_PORT: u16 = 2049;
+/// Where nfs-ganesha answers mounts of version 3 on a machine with a firewall: the number that is registered for it.
+pub const MOUNT_PORT: u16 = 20048;
 /// Seconds for which the NFS server may believe that a file did not change below it: configuration files are written
 /// straight into the exports, and with the server's own 60 a restarted component would read the old ones.
 const ATTRIBUTES: u32 = 1;
@@ -44,7 +43,7 @@ pub enum Service {
 #[derive(Clone, Debug)]
 pub struct Services {
     lab: LabDir,
-    host: Private,
+    host: Host,
 }
 
 /// Whether a file holds exactly this text.
@@ -67,7 +66,7 @@ fn write_if_different(path: &Path, text: &str) -> Result<bool> {
 
 impl Services {
     /// Those of this lab.
-    pub fn new(lab: &LabDir, host: &Private) -> Services {
+    pub fn new(lab: &LabDir, host: &Host) -> Services {
         Services { lab: lab.clone(), host: host.clone() }
     }
 
@@ -272,20 +271,36 @@ const START_LIBVIRT: &str = "mkdir -p /run/libvirt /var/lib/libvirt/qemu /var/lo
 
 /// The configuration of chronyd: it tells the guests the host's time, and never sets the host's clock (-x).
 fn chrony_conf(lab: &Lab) -> String {
-    format!(
-        "local stratum 8\nallow {}\nbindaddress {}\nport 123\ncmdport 0\nbindcmdaddress /\npidfile /run/chronyd-lab.pid\n",
-        lab.network.subnet, lab.network.gateway
-    )
+    format!("{}\npidfile /run/chronyd-lab.pid\n", chrony_directives(lab).join("\n"))
+}
+
+/// What chronyd is told wherever it runs.
+pub fn chrony_directives(lab: &Lab) -> Vec<String> {
+    vec![
+        "local stratum 8".into(),
+        format!("allow {}", lab.network.subnet),
+        format!("bindaddress {}", lab.network.gateway),
+        "port 123".into(),
+        "cmdport 0".into(),
+        "bindcmdaddress /".into(),
+    ]
 }
 
 /// The configuration of nfs-ganesha.
 ///
 /// The document's export options are rw, no_root_squash, sync; here each export is open to its own node only, and to the
 /// gateway itself for reading: see `Services::acquaint`.
-fn ganesha_conf(lab: &Lab, dir: &LabDir, full: &BTreeSet<&NodeName>) -> String {
+pub fn ganesha_conf(lab: &Lab, dir: &LabDir, full: &BTreeSet<&NodeName>) -> String {
+    let (mount_port, recovery) = match lab.host {
+        HostKind::Private => (String::new(), String::new()),
+        // A port that the firewall can be told; and what clients had open is kept where no other server keeps its own.
+        HostKind::System => {
+            (format!("  MNT_Port = {MOUNT_PORT};\n"), format!("  RecoveryRoot = \"{}\";\n", dir.join("nfs").display()))
+        }
+    };
     let mut text = format!(
-        "NFS_CORE_PARAM {{\n  Protocols = 3, 4;\n  Bind_addr = {};\n  NFS_Port = {NFS_PORT};\n  mount_path_pseudo = true;\n  Enable_NLM = false;\n  Enable_RQUOTA = false;\n}}\n\
-         NFSv4 {{\n  RecoveryBackend = fs;\n  Grace_Period = 5;\n  Lease_Lifetime = 5;\n  Only_Numeric_Owners = true;\n}}\n\
+        "NFS_CORE_PARAM {{\n  Protocols = 3, 4;\n{mount_port}  Bind_addr = {};\n  NFS_Port = {NFS_PORT};\n  mount_path_pseudo = true;\n  Enable_NLM = false;\n  Enable_RQUOTA = false;\n}}\n\
+         NFSv4 {{\n  RecoveryBackend = fs;\n{recovery}  Grace_Period = 5;\n  Lease_Lifetime = 5;\n  Only_Numeric_Owners = true;\n}}\n\
          EXPORT_DEFAULTS {{\n  Attr_Expiration_Time = {ATTRIBUTES};\n}}\n\
          LOG {{ Default_Log_Level = EVENT; }}\n",
         lab.network.gateway

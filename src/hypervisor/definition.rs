@@ -1,6 +1,6 @@
 //! Domain and network definitions, rendered as libvirt's XML.
 
-use crate::lab::{Mac, Subnet};
+use crate::lab::{Lab, Mac, Node, Subnet};
 use askama::Template;
 use sha2::{Digest, Sha256};
 use std::{fmt, net::Ipv4Addr};
@@ -144,7 +144,7 @@ pub struct NetworkDefinition {
 }
 
 /// A DHCP reservation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Reservation {
     /// MAC address.
     pub mac: Mac,
@@ -152,6 +152,12 @@ pub struct Reservation {
     pub name: String,
     /// Address.
     pub address: Ipv4Addr,
+}
+
+/// The reservations that a lab wants, in the order of its nodes.
+pub fn reservations(lab: &Lab) -> Vec<Reservation> {
+    let of = |node: &Node| Reservation { mac: node.mac, name: node.name.to_string(), address: node.address };
+    lab.nodes.iter().map(of).collect()
 }
 
 /// A UUID that is the same every time for the same words (version 8: our own hash).

@@ -1,6 +1,6 @@
 //! The only file that imports `virt`. Calls block and are short: callers wrap them in `spawn_blocking`.
 
-use super::definition::NetworkDefinition;
+use super::{NetworkDefinition, Reservation, SeenNetwork};
 use crate::{
     error::{Class, Error, Result, ResultExt},
     lab::Size,
@@ -134,6 +134,11 @@ impl NetworkXml {
 }
 
 impl HostXml {
+    fn of(reservation: &Reservation) -> HostXml {
+        let Reservation { mac, name, address } = reservation;
+        HostXml { mac: mac.to_string(), name: name.clone(), ip: address.to_string() }
+    }
+
     fn xml(&self) -> String {
         format!("<host mac='{}' name='{}' ip='{}'/>", self.mac, self.name, self.ip)
     }
@@ -219,6 +224,45 @@ impl Libvirt {
         Ok(changed)
     }
 
+    /// A network that is not ours alone.
+    ///
+    /// # Errors
+    /// When libvirt does not answer, or it cannot be understood.
+    pub fn seen_network(&self, name: &str) -> Result<Option<SeenNetwork>> {
+        let Some(network) = self.network(name)? else { return Ok(None) };
+        let active = network.is_active().map_err(failed("cannot ask for the network's state"))?;
+        let xml = network.get_xml_desc(0).map_err(failed("cannot read the network's definition"))?;
+        SeenNetwork::read(&xml, active)
+            .map(Some)
+            .or_error(Class::Infrastructure, || format!("cannot understand the definition of network `{name}`"))
+    }
+
+    /// Adds one reservation to a running network, and leaves everything else of it as it is.
+    ///
+    /// # Errors
+    /// When there is no such network, or libvirt refuses.
+    pub fn reserve(&self, network: &str, reservation: &Reservation) -> Result<()> {
+        let host = HostXml::of(reservation);
+        self.change_host(&self.existing_network(network)?, sys::VIR_NETWORK_UPDATE_COMMAND_ADD_LAST, &host)
+    }
+
+    /// Takes one reservation back; one that is not there is fine.
+    ///
+    /// # Errors
+    /// When libvirt refuses.
+    pub fn unreserve(&self, network: &str, reservation: &Reservation) -> Result<()> {
+        let Some(seen) = self.seen_network(network)? else { return Ok(()) };
+        if !seen.reservations.iter().any(|seen| seen.is(reservation)) {
+            return Ok(());
+        }
+        let host = HostXml::of(reservation);
+        self.change_host(&self.existing_network(network)?, sys::VIR_NETWORK_UPDATE_COMMAND_DELETE, &host)
+    }
+
+    fn existing_network(&self, name: &str) -> Result<Network> {
+        self.network(name)?.ok_or_else(|| Error::new(Class::Infrastructure, format!("libvirt has no network `{name}`")))
+    }
+
     fn network(&self, name: &str) -> Result<Option<Network>> {
         match Network::lookup_by_name(&self.connection, name) {
             Ok(network) => Ok(Some(network)),
@@ -228,7 +272,10 @@ impl Libvirt {
     }
 
     fn change_host(&self, network: &Network, command: sys::virNetworkUpdateCommand, host: &HostXml) -> Result<()> {
-        let flags = sys::VIR_NETWORK_UPDATE_AFFECT_LIVE | sys::VIR_NETWORK_UPDATE_AFFECT_CONFIG;
+        let mut flags = sys::VIR_NETWORK_UPDATE_AFFECT_CONFIG;
+        if network.is_active().map_err(failed("cannot ask for the network's state"))? {
+            flags |= sys::VIR_NETWORK_UPDATE_AFFECT_LIVE;
+        }
         network
             .update(command, sys::VIR_NETWORK_SECTION_IP_DHCP_HOST, -1, &host.xml(), flags)
             .map_err(failed(format!("cannot change the reservation of {} ({})", host.ip, host.mac)))
@@ -242,17 +289,23 @@ impl Libvirt {
         let all = self.connection.list_all_domains(0).map_err(failed("cannot list libvirt's domains"))?;
         let mut seen = Vec::new();
         for domain in &all {
-            let Ok(xml) = domain.get_metadata(sys::VIR_DOMAIN_METADATA_ELEMENT as i32, Some(TAG), 0) else { continue };
-            let Ok(tag) = from_str::<Tag>(&xml) else { continue };
-            if tag.name != lab {
-                continue;
-            }
+            let Some(tag) = tag_of(domain).filter(|tag| tag.name == lab) else { continue };
             let name = domain.get_name().map_err(failed("cannot read a domain's name"))?;
             let state = state_of(domain)?;
             seen.push(SeenDomain { name, state, run: domain.get_id(), digest: tag.digest });
         }
         seen.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(seen)
+    }
+
+    /// Names of all domains that do not carry the tag of this lab.
+    ///
+    /// # Errors
+    /// When libvirt does not answer.
+    pub fn others(&self, lab: &str) -> Result<Vec<String>> {
+        let all = self.connection.list_all_domains(0).map_err(failed("cannot list libvirt's domains"))?;
+        let others = all.iter().filter(|domain| tag_of(domain).is_none_or(|tag| tag.name != lab));
+        others.map(|domain| domain.get_name().map_err(failed("cannot read a domain's name"))).collect()
     }
 
     /// Defines a domain.
@@ -367,13 +420,9 @@ impl Libvirt {
     /// Cuts a domain's power, if it runs.
     ///
     /// # Errors
-    /// When libvirt refuses.
+    /// When libvirt refuses, or the domain is somebody else's.
     pub fn power_off(&self, name: &str) -> Result<()> {
-        let domain = match Domain::lookup_by_name(&self.connection, name) {
-            Ok(domain) => domain,
-            Err(error) if error.code() == ErrorNumber::NoDomain => return Ok(()),
-            Err(error) => return Err(failed(format!("cannot look for `{name}`"))(error)),
-        };
+        let Some(domain) = self.own_domain(name)? else { return Ok(()) };
         match state_of(&domain)? {
             DomainState::Off => Ok(()),
             _ => match domain.destroy() {
@@ -387,18 +436,29 @@ impl Libvirt {
     /// Cuts a domain's power, if it runs, and forgets its definition.
     ///
     /// # Errors
-    /// When libvirt refuses.
+    /// When libvirt refuses, or the domain is somebody else's.
     pub fn remove(&self, name: &str) -> Result<()> {
         self.power_off(name)?;
-        let domain = match Domain::lookup_by_name(&self.connection, name) {
-            Ok(domain) => domain,
-            Err(error) if error.code() == ErrorNumber::NoDomain => return Ok(()),
-            Err(error) => return Err(failed(format!("cannot look for `{name}`"))(error)),
-        };
+        let Some(domain) = self.own_domain(name)? else { return Ok(()) };
         let flags = sys::VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | sys::VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA;
         match domain.undefine_flags(flags).or_else(|_| domain.undefine()) {
             Err(error) if error.code() == ErrorNumber::NoDomain => Ok(()),
             removed => removed.map_err(failed(format!("cannot remove the definition of `{name}`"))),
+        }
+    }
+
+    /// The domain of this name, if there is one, and only if it is of a lab: on a libvirt that others use, too, a name may
+    /// be theirs.
+    fn own_domain(&self, name: &str) -> Result<Option<Domain>> {
+        let domain = match Domain::lookup_by_name(&self.connection, name) {
+            Ok(domain) => domain,
+            Err(error) if error.code() == ErrorNumber::NoDomain => return Ok(None),
+            Err(error) => return Err(failed(format!("cannot look for `{name}`"))(error)),
+        };
+        match tag_of(&domain) {
+            Some(_) => Ok(Some(domain)),
+            None => Err(Error::new(Class::Infrastructure, format!("libvirt's domain `{name}` is not of a lab"))
+                .hint("give the lab's node another name")),
         }
     }
 
@@ -409,6 +469,12 @@ impl Libvirt {
 
 fn rendered(network: &NetworkDefinition) -> Result<String> {
     network.render().or_error(Class::Internal, || "cannot render the network".into())
+}
+
+/// Our tag on a domain, if it has one.
+fn tag_of(domain: &Domain) -> Option<Tag> {
+    let xml = domain.get_metadata(sys::VIR_DOMAIN_METADATA_ELEMENT as i32, Some(TAG), 0).ok()?;
+    from_str(&xml).ok()
 }
 
 fn state_of(domain: &Domain) -> Result<DomainState> {

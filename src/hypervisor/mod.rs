@@ -3,6 +3,8 @@
 mod definition;
 mod libvirt;
 pub mod memory;
+mod reservations;
 
-pub use definition::{Boot, Card, Disk, DomainDefinition, NetworkDefinition, Reservation, Slot, uuid_of};
+pub use definition::{Boot, Card, Disk, DomainDefinition, NetworkDefinition, Reservation, Slot, reservations, uuid_of};
 pub use libvirt::{DomainState, Libvirt, SeenDomain};
+pub use reservations::{Difference, SeenNetwork, SeenReservation};

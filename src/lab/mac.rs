@@ -16,6 +16,13 @@ impl Mac {
     }
 }
 
+impl Mac {
+    /// Its bytes, in the order of the text.
+    pub fn octets(self) -> [u8; 6] {
+        self.0
+    }
+}
+
 impl FromStr for Mac {
     type Err = String;
 
@@ -47,6 +54,12 @@ impl fmt::Display for Mac {
 impl serde::Serialize for Mac {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Mac {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Mac, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 

@@ -75,6 +75,18 @@ pub struct Lab {
 pub enum HostKind {
     /// Its own network, mount and pid namespaces with its own libvirtd and NFS server.
     Private,
+    /// This machine: its own libvirt with the network `default`, its NFS server, its firewall.
+    System,
+}
+
+impl HostKind {
+    /// The word for it, as in lab.yaml.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            HostKind::Private => "private",
+            HostKind::System => "system",
+        }
+    }
 }
 
 /// How guests are accelerated.

@@ -4,7 +4,7 @@ use crate::{
     context::Record,
     error::{Class, Error, Result},
     fit,
-    host::{Home, LabDir, Private, capacity},
+    host::{Home, Host, LabDir, capacity},
     lab::{Lab, Size},
 };
 use std::{fs, path::Path, time::SystemTime};
@@ -32,7 +32,7 @@ pub fn admit(lab: &Lab, home: &Home, dir: &LabDir) -> Result<()> {
     let fitted = fit::fit(lab, memory, recorded)?.lab;
     let guests = Size::bytes(fitted.nodes.iter().map(|node| node.memory.as_bytes()).sum());
     // Guests that run give their memory back before new ones take it.
-    let wanted = if Private::find(dir).is_some() { Size::bytes(0) } else { guests };
+    let wanted = if Host::find(dir).is_some() { Size::bytes(0) } else { guests };
     let stands = dir.exports_image().exists();
     let need = Need {
         memory: wanted,

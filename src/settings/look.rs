@@ -5,7 +5,7 @@ use crate::{
     engine::Engine,
     error::{Class, Error, Result, ResultExt},
     guest::Content,
-    host::{Exports, LabDir, Private},
+    host::{Exports, Host, LabDir},
     lab::{Lab, Node, Placed},
     sql::{Login, Sql},
 };
@@ -25,7 +25,7 @@ pub struct Look<'a> {
     /// Its directory.
     pub dir: &'a LabDir,
     /// Its namespaces.
-    pub host: &'a Private,
+    pub host: &'a Host,
     /// The superuser.
     pub login: &'a Login,
     /// How long one answer may take.

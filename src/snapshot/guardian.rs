@@ -6,7 +6,7 @@
 
 use crate::{
     error::{Class, Error, Result, ResultExt},
-    host::{Exports, LabDir, Private},
+    host::{Exports, Host, LabDir},
     hypervisor::{DomainState, Libvirt, memory},
 };
 use serde::{Deserialize, Serialize};
@@ -113,7 +113,7 @@ pub fn watch(directory: &Path) -> Result<()> {
         return Ok(());
     }
     let lab = LabDir::at(directory);
-    let Some(host) = Private::find(&lab) else { return Ok(()) };
+    let Some(host) = Host::find(&lab) else { return Ok(()) };
     eprintln!("the run ended in the middle: {} go on", charge.running.join(", "));
     // The exports first: a guest that runs again writes to them.
     let thawed = Exports::new(&lab, &host).thaw_blocking();

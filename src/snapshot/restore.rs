@@ -6,7 +6,7 @@ use crate::{
     engine::Engine,
     error::{Class, Error, Result},
     event::{Events, Outcome},
-    host::{Home, LabDir},
+    host::{Home, LabDir, system},
     journal::Journal,
     lab::Lab,
     plan::{self, Action, Chain, Heavy, Plan, Step},
@@ -84,6 +84,16 @@ pub async fn prepare(home: &Home, manifest: &Manifest, snapshot: &Path, events: 
         Journal::read(&snapshot.join("journal.jsonl")),
         events.clone(),
     )?;
+    if system::is_entangled(&dir) {
+        return Err(Error::new(
+            Class::Host,
+            format!(
+                "lab `{}` lives on this machine itself (`host: system`): a snapshot cannot replace it",
+                manifest.lab
+            ),
+        )
+        .hint(format!("`pgxc-lab destroy --lab {}` first", manifest.lab)));
+    }
     check_machine(&preview, manifest).await?;
     prepare::check_room(&preview.lab, &preview.home, &dir)?;
     let (old, from, new) = (dir.clone(), snapshot.to_owned(), manifest.clone());

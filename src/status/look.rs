@@ -7,7 +7,7 @@ use crate::{
     engine::{Ready, Row},
     error::{Class, Error, Result, ResultExt},
     gtm,
-    host::{Exports, Private, capacity, run},
+    host::{Exports, Host, capacity, run},
     hypervisor::{Libvirt, SeenDomain},
     journal::Journal,
     lab::{Node, Placed, Role},
@@ -77,7 +77,7 @@ pub async fn look(standing: &Standing) -> Result<Status> {
 async fn domains(standing: &Standing) -> Option<Vec<SeenDomain>> {
     let Some(host) = &standing.host else { return Some(Vec::new()) };
     // A lab whose libvirt never started has no domains yet.
-    if !standing.dir.libvirt_socket().exists() {
+    if matches!(host, Host::Private(_)) && !standing.dir.libvirt_socket().exists() {
         return Some(Vec::new());
     }
     let (uri, lab) = (host.libvirt_uri(), standing.lab.name.to_string());
@@ -92,7 +92,7 @@ fn state_of(node: &Node, domains: Option<&[SeenDomain]>) -> GuestState {
 }
 
 /// The namespaces, when something in a guest of this state may answer.
-fn asks(standing: &Standing, domain: GuestState) -> Result<&Private> {
+fn asks(standing: &Standing, domain: GuestState) -> Result<&Host> {
     match domain {
         GuestState::Running | GuestState::Unknown => standing.host(),
         GuestState::Paused | GuestState::Off | GuestState::Crashed | GuestState::Absent => {
@@ -153,7 +153,7 @@ async fn component(
 /// Whether a database serves, and what it tells, in one session.
 async fn database(
     standing: &Standing,
-    host: &Private,
+    host: &Host,
     placed: Placed<'_>,
     (sql, value): (&str, &str),
     login: &Login,

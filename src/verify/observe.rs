@@ -11,7 +11,7 @@ use crate::{
     error::{Class, Error, Result, ResultExt},
     executor::{Apply, Foresight},
     gtm,
-    host::{Accelerator, Exports, LabDir, Private},
+    host::{Accelerator, Exports, Host, LabDir},
     lab::{Lab, Node, Placed, Role},
     plan,
     remote::{Keys, Ssh},
@@ -43,7 +43,7 @@ pub struct Parts {
     /// Its directory.
     pub dir: LabDir,
     /// Its namespaces.
-    pub host: Private,
+    pub host: Host,
     /// Its engine.
     pub engine: Box<dyn Engine>,
     /// How guests run.

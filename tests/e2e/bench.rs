@@ -22,6 +22,8 @@ pub fn status(json: serde_json::Value) -> pgxc_lab::status::Status {
 pub struct Bench {
     directory: tempfile::TempDir,
     source: Option<PathBuf>,
+    /// What goes before the program's own command line; empty: it runs on this machine.
+    entry: Vec<String>,
 }
 
 /// Which source of Postgres-XC the lab sees.
@@ -49,8 +51,15 @@ impl Bench {
                 None => standin(directory.path()),
             }),
         };
-        let bench = Bench { directory, source };
+        let bench = Bench { directory, source, entry: Vec::new() };
         bench.write_lab(lab_yaml);
+        bench
+    }
+
+    /// The same on a host that is entered with these words before a command.
+    pub fn on(entry: Vec<String>, lab_yaml: &str, source: Source) -> Bench {
+        let mut bench = Bench::new(lab_yaml, source);
+        bench.entry = entry;
         bench
     }
 
@@ -80,8 +89,10 @@ impl Bench {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pgxc-lab"));
+        let mut words = self.entry.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_pgxc-lab")]);
+        let mut command = Command::new(words.next().expect("the program at the least"));
         command
+            .args(words)
             .arg("--home")
             .arg(self.directory.path().join("home"))
             .args(arguments)

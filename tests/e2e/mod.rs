@@ -8,3 +8,4 @@ mod fdw;
 mod life;
 mod native;
 mod snapshot;
+mod system;

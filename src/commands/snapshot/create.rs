@@ -8,6 +8,7 @@ use crate::{
     executor,
     host::Home,
     journal::{Entry, Journal},
+    lab::HostKind,
     prepare,
     snapshot::{self, Capture, Inputs, Kind, Store, replace},
 };
@@ -38,7 +39,11 @@ pub async fn create(home: Home, lab: String, wanted: Wanted, events: Events, sto
     replace::check(&dir)?;
     let journal = Journal::open(&dir.journal())?;
     let site = prepare::recorded(home.clone(), dir.clone(), &dir, &record, journal, events.clone())?;
-    site.host()?;
+    if site.host()?.kind() == HostKind::System {
+        return Err(Error::new(Class::Host, format!("lab `{lab}` lives on this machine itself (`host: system`)"))
+            .evidence("the machine's qemu runs as a user who may not write a guest's memory to the lab's snapshots")
+            .hint("labs with `host: private` have snapshots"));
+    }
     let part = Store::new(&home, &lab).begin(&wanted.name)?;
     let (journal, tokens) = (site.journal.clone(), site.accelerator.tokens());
     let plan = snapshot::plan(&site, wanted.kind);

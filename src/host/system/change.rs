@@ -1,0 +1,56 @@
+//! What a lab changes on the machine that it lives on.
+
+use super::{Daemon, Rule};
+use crate::hypervisor::Reservation;
+use serde::{Deserialize, Serialize};
+use std::{fmt, net::Ipv4Addr, path::PathBuf};
+
+/// One change, with all that is needed to take it back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "change", rename_all = "kebab-case")]
+pub enum Change {
+    /// An address was reserved in libvirt's network, and perhaps leased then.
+    Reserved(Reservation),
+    /// A directory was made.
+    Directory {
+        /// It.
+        path: PathBuf,
+    },
+    /// A filesystem was mounted.
+    Mounted {
+        /// Where.
+        point: PathBuf,
+    },
+    /// A file of exports was written.
+    ExportsFile {
+        /// It.
+        path: PathBuf,
+    },
+    /// The kernel was told to export a directory.
+    Exported {
+        /// Who may mount it.
+        client: Ipv4Addr,
+        /// What is exported.
+        directory: PathBuf,
+    },
+    /// A daemon was started.
+    Started(Daemon),
+    /// The firewall was told to let something in.
+    LetIn(Rule),
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Change::Reserved(reservation) => {
+                write!(f, "reservation of {} for {}", reservation.address, reservation.mac)
+            }
+            Change::Directory { path } => write!(f, "directory `{}`", path.display()),
+            Change::Mounted { point } => write!(f, "mount on `{}`", point.display()),
+            Change::ExportsFile { path } => write!(f, "file `{}`", path.display()),
+            Change::Exported { client, directory } => write!(f, "export of `{}` to {client}", directory.display()),
+            Change::Started(daemon) => write!(f, "{daemon}"),
+            Change::LetIn(rule) => write!(f, "firewall rule `{rule}`"),
+        }
+    }
+}
