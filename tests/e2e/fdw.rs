@@ -248,16 +248,18 @@ fn faults_are_mended_whatever_ends_the_run(bench: &Bench) {
     bench.run(&["up"]).succeeded();
     assert_eq!(in_force(), 0);
 
-    // One disk of two.
+    // One disk of two. On a node without a database the export is root's.
+    bench.run(&["exec", "--on", "all", "--", "install -d -o pgxc -g pgxc /data02/own"]).succeeded();
     bench.run(&["fault", "disk-full", "db2"]).succeeded();
-    let write =
-        |node: &str| bench.run(&["ssh", node, "--", "runuser -u pgxc -- sh -c 'head -c 500000 /dev/zero >/data02/x'"]);
+    let write = |node: &str| {
+        bench.run(&["ssh", node, "--", "runuser -u pgxc -- sh -c 'head -c 500000 /dev/zero >/data02/own/x'"])
+    };
     let full = write("db2");
     assert!(full.stderr.contains("No space left on device"), "{}", full.stderr);
     write("db1").succeeded();
     bench.run(&["fault", "mend"]).succeeded();
     write("db2").succeeded();
-    bench.run(&["exec", "--on", "all", "--", "rm /data02/x"]).succeeded();
+    bench.run(&["exec", "--on", "all", "--", "rm -r /data02/own"]).succeeded();
 }
 
 /// Real clients, a real fault, and nothing left of either.
