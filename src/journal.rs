@@ -6,6 +6,7 @@
 use crate::{
     error::{Class, Error, Result, ResultExt},
     host::system::Change,
+    hypervisor::Reservation,
     lab::Fault,
 };
 use serde::{Deserialize, Serialize};
@@ -148,6 +149,12 @@ impl Journal {
     /// Faults that were made on purpose and not mended yet.
     pub fn faults(&self) -> BTreeSet<Fault> {
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner).faults.clone()
+    }
+
+    /// Reservations that this lab made, and did not take back.
+    pub fn reservations(&self) -> Vec<Reservation> {
+        let changes = self.changes().into_iter();
+        changes.filter_map(|change| if let Change::Reserved(own) = change { Some(own) } else { None }).collect()
     }
 
     /// Changes of the machine that were begun and not taken back, the oldest first.

@@ -7,6 +7,7 @@ use crate::{
     error::{Class, Error, Result, ResultExt},
     event::Outcome,
     gtm,
+    host::Tracking,
     hypervisor::memory,
     journal::Entry,
     lab::{Node, Placed, Role},
@@ -111,9 +112,7 @@ impl Site {
     async fn settled(&self, node: &Node, since: f64) -> Result<()> {
         let deadline = Instant::now() + self.patience(CLOCK);
         loop {
-            let mut ask = self.host()?.command("chronyc");
-            ask.args(["-n", "-c", "-h", &node.address.to_string(), "tracking"]);
-            let answer = crate::host::run(ask, &format!("ask `{}` for its time", node.name), Class::Guest).await;
+            let answer = Tracking::ask(self.host()?, node).await;
             if answer.as_deref().is_ok_and(|answer| is_right(answer, since)) {
                 return Ok(());
             }
@@ -315,10 +314,7 @@ fn now() -> f64 {
 /// Whether chronyd's report (`tracking` as CSV) tells of a clock that was looked at `since` and is right. The time of
 /// its last look is told by the guest's own clock, so one that still lags behind is of before.
 fn is_right(report: &str, since: f64) -> bool {
-    let fields: Vec<&str> = report.trim().split(',').collect();
-    let number = |place: usize| fields.get(place).and_then(|field| field.parse::<f64>().ok());
-    // Reference id, its name, stratum, time of the last look, offset of the system's clock.
-    matches!((number(3), number(4)), (Some(looked), Some(offset)) if looked >= since - SLEWED && offset.abs() < SLEWED)
+    Tracking::read(report).is_some_and(|seen| seen.looked >= since - SLEWED && seen.offset.abs() < SLEWED)
 }
 
 #[cfg(test)]

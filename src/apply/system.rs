@@ -7,23 +7,21 @@ use crate::{
     event::Outcome,
     executor::Foresight,
     host::{
-        Host, MOUNT_PORT, NFS_PORT, chrony_directives, ganesha_conf,
+        Host, MOUNT_PORT, NFS_PORT, chrony_directives, ganesha_conf, holds_text,
         system::{self, Change, Daemon, NTP_PORT, PORTMAP_PORT, Rule, Server, Verdict},
+        until_serves,
     },
-    hypervisor::{Difference, Reservation, SeenNetwork, reservations},
+    hypervisor::{Difference, SeenNetwork, reservations},
     journal::Entry,
 };
 use std::{
-    collections::BTreeSet,
     fs,
     net::{Ipv4Addr, SocketAddr, UdpSocket},
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-/// How long a daemon may take to serve; all of them take well under a second on an idle host.
-const SERVES: Duration = Duration::from_secs(60);
 /// How long a time server may take to answer.
 const ANSWERS: Duration = Duration::from_millis(300);
 
@@ -57,12 +55,6 @@ impl Site {
         Ok(obsolete.len())
     }
 
-    /// Reservations that this lab made.
-    fn own_reservations(&self) -> Vec<Reservation> {
-        let changes = self.journal.changes().into_iter();
-        changes.filter_map(|change| if let Change::Reserved(own) = change { Some(own) } else { None }).collect()
-    }
-
     pub(super) fn foresee_machine(&self) -> Foresight {
         match self.host_if_there() {
             Some(_) => Foresight::Holds("the lab lives on this machine".into()),
@@ -72,7 +64,7 @@ impl Site {
 
     /// Looks whether the lab can live here. From then on it does.
     pub(super) async fn take_machine(&self) -> Result<Outcome> {
-        let (lab, dir, ours) = (self.lab.clone(), self.dir.clone(), self.own_reservations());
+        let (lab, dir, ours) = (self.lab.clone(), self.dir.clone(), self.journal.reservations());
         let look = tokio::task::spawn_blocking(move || system::survey(&lab, &system::look(&lab, &dir, ours)));
         let findings = look.await.or_error(Class::Internal, || "the look at this machine ended".into())?;
         let blocks: Vec<String> = findings
@@ -107,7 +99,7 @@ impl Site {
     }
 
     async fn difference(&self) -> Result<Difference> {
-        Ok(self.default_network().await?.compare(&self.own_reservations(), &reservations(&self.lab)))
+        Ok(self.default_network().await?.compare(&self.journal.reservations(), &reservations(&self.lab)))
     }
 
     pub(super) async fn foresee_reservations(&self) -> Result<Foresight> {
@@ -246,14 +238,13 @@ impl Site {
             return Ok(Foresight::Changes);
         }
         let (server, lab) = (self.nfs_server(), &self.lab);
-        let is = |path: &Path, text: &str| fs::read_to_string(path).is_ok_and(|old| old == text);
         let holds = match server {
             Server::Ganesha => {
-                is(&self.dir.join("ganesha.conf"), &ganesha_conf(lab, &self.dir, &BTreeSet::new()))
+                holds_text(&self.dir.join("ganesha.conf"), &ganesha_conf(lab, &self.dir))
                     && !self.ganesha().processes().is_empty()
             }
             Server::Kernel => {
-                is(&system::exports_file(lab.name.as_str()), &system::exports_text(lab))
+                holds_text(&system::exports_file(lab.name.as_str()), &system::exports_text(lab))
                     && lab.nodes.iter().all(|node| self.is_exported(node))
                     && server.serves()
             }
@@ -312,7 +303,7 @@ impl Site {
         };
         self.announce(Change::Started(daemon.clone()))?;
         let path = self.dir.join("ganesha.conf");
-        fs::write(&path, ganesha_conf(&self.lab, &self.dir, &BTreeSet::new()))
+        fs::write(&path, ganesha_conf(&self.lab, &self.dir))
             .or_error(Class::Host, || format!("cannot write `{}`", path.display()))?;
         let running = daemon.processes();
         if !running.is_empty() {
@@ -329,7 +320,7 @@ impl Site {
         let address = SocketAddr::from((self.lab.network.gateway, NFS_PORT));
         let started = async {
             self.host()?.script("start the NFS server", Class::Infrastructure, &script).await?;
-            self.until("the NFS server", || async {
+            until_serves("the NFS server", || async {
                 !self.ganesha().processes().is_empty()
                     && Host::System.connect(address, Duration::from_secs(1)).await.is_ok()
             })
@@ -375,25 +366,13 @@ impl Site {
         let script = format!("chronyd -x -u root {} </dev/null >'{}' 2>&1\n", directives.join(" "), log.display());
         let started = async {
             self.host()?.script("start the time server", Class::Infrastructure, &script).await?;
-            self.until("the time server", || async { tells_time(self.lab.network.gateway) }).await
+            until_serves("the time server", || async { tells_time(self.lab.network.gateway) }).await
         };
         started.await.map_err(|error| match fs::read_to_string(&log) {
             Ok(text) => error.evidence(crate::host::last_lines(&text, 10)),
             Err(_) => error,
         })?;
         Ok(Outcome::Changed("started the time server".into()))
-    }
-
-    async fn until<F: Future<Output = bool>>(&self, what: &str, serves: impl Fn() -> F) -> Result<()> {
-        let deadline = Instant::now() + SERVES;
-        while !serves().await {
-            if Instant::now() > deadline {
-                let text = format!("{what} does not answer within {} s", SERVES.as_secs());
-                return Err(Error::new(Class::Infrastructure, text));
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Ok(())
     }
 }
 

@@ -7,10 +7,7 @@ use crate::{
     engine,
     error::{Class, Error, Result},
     guest::{Finding, parse_report},
-    host::{
-        self, capacity, choose_accelerator,
-        system::{self, Change},
-    },
+    host::{self, capacity, choose_accelerator, system},
     image::ImageDefinition,
     journal::Journal,
     lab::{Acceleration, HostKind, Lab, Node},
@@ -97,8 +94,7 @@ pub async fn run(arguments: &Arguments, apply: bool) -> Result<u8> {
 
 /// What the lab finds on this machine, and what would be in its way.
 fn machine_checks(lab: &Lab, dir: &host::LabDir) -> Vec<Check> {
-    let ours = Journal::read(&dir.journal()).changes().into_iter();
-    let ours = ours.filter_map(|change| if let Change::Reserved(own) = change { Some(own) } else { None }).collect();
+    let ours = Journal::read(&dir.journal()).reservations();
     let findings = system::survey(lab, &system::look(lab, dir, ours));
     let check = |finding: system::Finding| match finding.verdict {
         system::Verdict::Fits => ok("machine", finding.item, finding.detail),

@@ -77,20 +77,22 @@ async fn make(
         let farewell = format!("{}`pgxc-lab fault mend` mends it\n", told("in force", &faults));
         return Ok(Ended { tally: broken, farewell });
     }
-    if let Some(time) = time.filter(|_| broken.failure.is_none()) {
-        events.note(format!("in force for {} s; Ctrl-C mends it at once", time.as_secs()));
-        // Whoever wants to see what the cluster does meanwhile needs it.
-        drop(held);
-        tokio::select! {
-            () = tokio::time::sleep(time) => {}
-            () = stop.cancelled() => {}
+    let _held = match time.filter(|_| broken.failure.is_none()) {
+        Some(time) => {
+            events.note(format!("in force for {} s; Ctrl-C mends it at once", time.as_secs()));
+            // Whoever wants to see what the cluster does meanwhile needs it.
+            drop(held);
+            tokio::select! {
+                () = tokio::time::sleep(time) => {}
+                () = stop.cancelled() => {}
+            }
+            let path = lock_path(&home, &name);
+            let waits = tokio::task::spawn_blocking(move || Lock::take(&path, "the lab", PATIENCE));
+            waits.await.or_error(Class::Internal, || "a wait for the lock ended".into())??
         }
-        let path = lock_path(&home, &name);
-        let waits = tokio::task::spawn_blocking(move || Lock::take(&path, "the lab", PATIENCE));
-        let _held = waits.await.or_error(Class::Internal, || "a wait for the lock ended".into())??;
-        return finish(&home, &name, &faults, broken, &events, &stop).await;
-    }
-    // What was interrupted, or broke in part only, is mended whole.
+        // What was interrupted, or broke in part only, is mended whole.
+        None => held,
+    };
     finish(&home, &name, &faults, broken, &events, &stop).await
 }
 

@@ -45,7 +45,7 @@ pub async fn run(arguments: &Arguments, verb: &ScaleVerb) -> Result<u8> {
         Error::new(Class::Usage, "no name or address is free after those of the last node")
             .hint("say them: `--name NODE --ip ADDR`")
     })?;
-    let (new, _) = config::with_node(&text, &file, &lab, &node).map_err(|refusal| explain(refusal, &file))?;
+    let new = config::with_node(&text, &file, &lab, &node).map_err(|refusal| explain(refusal, &file))?;
     if Record::read(&dir)?.is_some() && [Role::Datanode, Role::Coordinator].iter().any(|role| node.roles.contains(role))
     {
         check_catalogs(&Standing::find(arguments)?).await?;

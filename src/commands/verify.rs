@@ -189,14 +189,13 @@ fn sum_up(report: &Report) -> Result<String> {
     if !report.undone.is_empty() {
         return Err(Error::new(Class::Interrupted, format!("interrupted before {}", report.undone.join(", "))));
     }
-    let failed = || report.results.iter().filter(|result| matches!(result.verdict, verify::Verdict::Failed { .. }));
-    let ids: Vec<&str> = failed().map(|result| result.id.as_str()).collect();
+    let failed = report.results.iter().filter(|result| matches!(result.verdict, verify::Verdict::Failed { .. }));
+    let ids: Vec<&str> = failed.map(|result| result.id.as_str()).collect();
     if ids.is_empty() {
         return Ok(text::footer(report).trim_end().to_owned());
     }
     let error = Error::new(Class::Cluster, format!("checks failed: {}", ids.join(", ")));
-    let found = failed().flat_map(|result| result.verdict.findings().iter().map(move |finding| (&result.id, finding)));
-    let error = found.fold(error, |error, (id, finding)| {
+    let error = report.failures().fold(error, |error, (id, finding)| {
         error.evidence(format!("{id}, {}: {} instead of {}", finding.place, finding.seen, finding.expected))
     });
     Err(error.hint(format!("`pgxc-lab verify --only {}` asks again, and tells what to do", ids.join(","))))

@@ -20,11 +20,11 @@ pub enum Refusal {
 ///
 /// # Errors
 /// When the list cannot be edited safely, or the new lab would not be valid.
-pub fn with_node(text: &str, path: &Path, lab: &Lab, node: &Newcomer) -> Result<(String, Lab), Refusal> {
+pub fn with_node(text: &str, path: &Path, lab: &Lab, node: &Newcomer) -> Result<String, Refusal> {
     let by_hand = || Refusal::Style(block(node, "  ", " "));
     let new = edited(text, node).ok_or_else(by_hand)?;
     let larger = super::parse(&new, path).map_err(Refusal::Rules)?;
-    if says_no_more(lab, &larger, node) { Ok((new, larger)) } else { Err(by_hand()) }
+    if says_no_more(lab, &larger, node) { Ok(new) } else { Err(by_hand()) }
 }
 
 /// Whether a lab is another one with this node at its end, and the same in everything else.
@@ -146,7 +146,7 @@ mod tests {
     fn added(text: &str, asked: Asked) -> Result<String, Refusal> {
         let lab = super::super::parse(text, Path::new(PATH)).expect("a lab");
         let node = Newcomer::of(&lab, asked).expect("room");
-        with_node(text, Path::new(PATH), &lab, &node).map(|(text, _)| text)
+        with_node(text, Path::new(PATH), &lab, &node)
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod private;
 mod qemu;
 mod services;
 pub mod system;
+mod tracking;
 
 pub use exports::Exports;
 pub use holder::hold;
@@ -25,7 +26,10 @@ pub use paths::{Home, LabDir};
 pub use place::Host;
 pub use private::{Private, end_holder, last_lines, run};
 pub use qemu::version as qemu_version;
-pub use services::{MOUNT_PORT, NFS_PORT, Service, Services, chrony_directives, ganesha_conf};
+pub use services::{
+    MOUNT_PORT, NFS_PORT, Service, Services, chrony_directives, ganesha_conf, holds_text, until_serves,
+};
+pub use tracking::Tracking;
 
 /// Where a program of this machine is.
 pub fn program(name: &str) -> Option<std::path::PathBuf> {

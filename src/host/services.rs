@@ -47,13 +47,13 @@ pub struct Services {
 }
 
 /// Whether a file holds exactly this text.
-fn is(path: &Path, text: &str) -> bool {
+pub fn holds_text(path: &Path, text: &str) -> bool {
     fs::read_to_string(path).is_ok_and(|old| old == text)
 }
 
 /// Writes a file of ours unless it is as it must be. Tells whether it was written.
 fn write_if_different(path: &Path, text: &str) -> Result<bool> {
-    if is(path, text) {
+    if holds_text(path, text) {
         return Ok(false);
     }
     let cannot = || format!("cannot write `{}`", path.display());
@@ -84,7 +84,7 @@ impl Services {
     /// # Errors
     /// When nothing can be run in the lab.
     pub async fn nfs_holds(&self, lab: &Lab) -> Result<Option<String>> {
-        let holds = is(&self.lab.join("ganesha.conf"), &ganesha_conf(lab, &self.lab, &BTreeSet::new()))
+        let holds = holds_text(&self.lab.join("ganesha.conf"), &ganesha_conf(lab, &self.lab))
             && self.runs("ganesha.nfsd").await?;
         Ok(holds.then(|| format!("the NFS server serves {} exports", lab.nodes.len())))
     }
@@ -94,7 +94,7 @@ impl Services {
     /// # Errors
     /// When nothing can be run in the lab.
     pub async fn time_holds(&self, lab: &Lab) -> Result<Option<String>> {
-        let holds = is(&self.lab.join("chrony.conf"), &chrony_conf(lab)) && self.runs("chronyd").await?;
+        let holds = holds_text(&self.lab.join("chrony.conf"), &chrony_conf(lab)) && self.runs("chronyd").await?;
         Ok(holds.then(|| "the time server runs".to_owned()))
     }
 
@@ -135,10 +135,9 @@ impl Services {
             let stop = "pkill -x ganesha.nfsd || true\nuntil ! pgrep -x ganesha.nfsd >/dev/null; do sleep 0.05; done";
             self.host.script("stop the NFS server", Class::Infrastructure, stop).await?;
         }
-        let changed = write_if_different(&path, &ganesha_conf(lab, &self.lab, &BTreeSet::new()))?;
+        let changed = write_if_different(&path, &ganesha_conf(lab, &self.lab))?;
         if changed && self.runs("ganesha.nfsd").await? {
-            // Exports are read again on SIGHUP; open files and mounts of others are not disturbed.
-            self.host.script("reload the NFS server", Class::Infrastructure, "pkill -HUP -x ganesha.nfsd").await?;
+            self.reload_nfs().await?;
             return Ok(Outcome::Changed("reloaded the NFS server's exports".into()));
         }
         let script = format!(
@@ -166,10 +165,15 @@ impl Services {
     /// # Errors
     /// When the configuration cannot be written.
     pub async fn export_all(&self, lab: &Lab, full: &BTreeSet<&NodeName>) -> Result<()> {
-        if write_if_different(&self.lab.join("ganesha.conf"), &ganesha_conf(lab, &self.lab, full))? {
-            self.host.script("reload the NFS server", Class::Infrastructure, "pkill -HUP -x ganesha.nfsd").await?;
+        if write_if_different(&self.lab.join("ganesha.conf"), &ganesha_conf_but(lab, &self.lab, full))? {
+            self.reload_nfs().await?;
         }
         Ok(())
+    }
+
+    /// Has the NFS server read its exports again; open files and mounts of others are not disturbed.
+    async fn reload_nfs(&self) -> Result<()> {
+        self.host.script("reload the NFS server", Class::Infrastructure, "pkill -HUP -x ganesha.nfsd").await.map(drop)
     }
 
     /// Has the NFS server stand still.
@@ -235,17 +239,7 @@ impl Services {
     }
 
     async fn wait<F: Future<Output = bool>>(&self, what: &str, log: &str, serves: impl Fn() -> F) -> Result<()> {
-        let deadline = Instant::now() + SERVES;
-        while !serves().await {
-            if Instant::now() > deadline {
-                return Err(self.with_log(
-                    Error::new(Class::Infrastructure, format!("{what} does not answer within {} s", SERVES.as_secs())),
-                    log,
-                ));
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Ok(())
+        until_serves(what, serves).await.map_err(|error| self.with_log(error, log))
     }
 
     fn with_log(&self, error: Error, log: &str) -> Error {
@@ -255,6 +249,22 @@ impl Services {
             Err(_) => error,
         }
     }
+}
+
+/// Waits until a daemon serves.
+///
+/// # Errors
+/// When it does not within [`SERVES`].
+pub async fn until_serves<F: Future<Output = bool>>(what: &str, serves: impl Fn() -> F) -> Result<()> {
+    let deadline = Instant::now() + SERVES;
+    while !serves().await {
+        if Instant::now() > deadline {
+            let text = format!("{what} does not answer within {} s", SERVES.as_secs());
+            return Err(Error::new(Class::Infrastructure, text));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
 }
 
 /// qemu runs as root inside the lab's namespaces, where it sees only the lab; files keep their owners, no cgroups
@@ -290,7 +300,12 @@ pub fn chrony_directives(lab: &Lab) -> Vec<String> {
 ///
 /// The document's export options are rw, no_root_squash, sync; here each export is open to its own node only, and to the
 /// gateway itself for reading: see `Services::acquaint`.
-pub fn ganesha_conf(lab: &Lab, dir: &LabDir, full: &BTreeSet<&NodeName>) -> String {
+pub fn ganesha_conf(lab: &Lab, dir: &LabDir) -> String {
+    ganesha_conf_but(lab, dir, &BTreeSet::new())
+}
+
+/// The same, but with these nodes as a group that gets no space.
+fn ganesha_conf_but(lab: &Lab, dir: &LabDir, full: &BTreeSet<&NodeName>) -> String {
     let (mount_port, recovery) = match lab.host {
         HostKind::Private => (String::new(), String::new()),
         // A port that the firewall can be told; and what clients had open is kept where no other server keeps its own.

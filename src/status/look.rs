@@ -7,7 +7,7 @@ use crate::{
     engine::{Ready, Row},
     error::{Class, Error, Result, ResultExt},
     gtm,
-    host::{Exports, Host, capacity, run},
+    host::{Exports, Host, Tracking, capacity},
     hypervisor::{Libvirt, SeenDomain},
     journal::Journal,
     lab::{Node, Placed, Role},
@@ -223,21 +223,13 @@ fn exports(standing: &Standing) -> Option<Space> {
         .map(|(size, free)| Space { size: size.as_bytes(), free: free.as_bytes() })
 }
 
-/// Asks a guest's chronyd from the gateway: without ssh, and also where no database is.
 async fn clock(standing: &Standing, node: &Node, domain: GuestState) -> Option<Clock> {
-    let mut ask = asks(standing, domain).ok()?.command("chronyc");
-    ask.args(["-n", "-c", "-h", &node.address.to_string(), "tracking"]);
-    let what = format!("ask `{}` for its time", node.name);
-    let asked = run(ask, &what, Class::Guest);
+    let asked = Tracking::ask(asks(standing, domain).ok()?, node);
     read_clock(&tokio::time::timeout(CLOCK, asked).await.ok()?.ok()?)
 }
 
-/// chronyd's report (`tracking` as CSV): the fifth field is the offset of the system's clock, the last one tells whether
-/// somebody is followed.
 fn read_clock(report: &str) -> Option<Clock> {
-    let fields: Vec<&str> = report.trim().split(',').collect();
-    let off: f64 = fields.get(4)?.parse().ok()?;
-    Some(Clock { off: off.abs(), follows: *fields.last()? != "Not synchronised" })
+    Tracking::read(report).map(|seen| Clock { off: seen.offset.abs(), follows: seen.follows })
 }
 
 fn compare_gxids(nodes: &mut [NodeStatus]) {

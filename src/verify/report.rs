@@ -86,6 +86,12 @@ impl Report {
         tally
     }
 
+    /// What is wrong, with the check that found it.
+    pub fn failures(&self) -> impl Iterator<Item = (&str, &Finding)> {
+        let failed = self.results.iter().filter(|result| matches!(result.verdict, Verdict::Failed { .. }));
+        failed.flat_map(|result| result.verdict.findings().iter().map(|finding| (result.id.as_str(), finding)))
+    }
+
     /// The exit code.
     pub fn exit_code(&self) -> u8 {
         match self.tally() {

@@ -16,7 +16,7 @@ use crate::{
     lab::{EngineKind, Fault, NodeName, Placed, Role},
     plan::{self, Plan, Wish},
     sql::Sql,
-    verify::{self, LabFile, Observer, Parts, Suite, Verdict},
+    verify::{self, LabFile, Observer, Parts, Suite},
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
@@ -145,14 +145,8 @@ impl Ground {
             site: Err(Error::new(Class::Internal, "no quick check wants to know the plan of `up`")),
         };
         let report = verify::run(&Observer::new(parts), tasks, verify::sweep(self.engine), stop, |_| {}).await;
-        let failed = report.results.iter().filter_map(|result| match &result.verdict {
-            Verdict::Failed { findings } => Some((&result.id, findings)),
-            _ => None,
-        });
-        let lines = failed.flat_map(|(id, findings)| {
-            findings.iter().map(move |found| {
-                format!("check `{id}` at {}: {} instead of {}", found.place, found.seen, found.expected)
-            })
+        let lines = report.failures().map(|(id, found)| {
+            format!("check `{id}` at {}: {} instead of {}", found.place, found.seen, found.expected)
         });
         let left = report.left.iter().map(|left| format!("could not be cleaned up at {}: {}", left.place, left.seen));
         Ok((lines.chain(left).collect(), report.tally().passed))
