@@ -36,6 +36,10 @@ const CONNECTED: u32 = 0;
 const GAVE_GXIDS: i32 = 16;
 /// Message: what a GTM tells its standby when that transaction was rolled back. There is no answer.
 const ROLLED_BACK: i32 = 28;
+/// Message: that transaction is rolled back, by whomever.
+const ROLL_BACK: i32 = 27;
+/// Result type of its answer.
+const ROLL_BACK_RESULT: i32 = 16;
 /// Isolation level of a transaction (XC's GTM_ISOLATION_RC).
 const READ_COMMITTED: i32 = 1;
 /// The last of a GTM's slots for transactions; a GTM takes them in order, so this one is free (XC's
@@ -61,6 +65,20 @@ pub async fn next_gxid(host: &Host, address: Ipv4Addr, port: u16, patience: Dura
 /// When nothing answers, or not in the GTM's protocol.
 pub async fn node_list(host: &Host, address: Ipv4Addr, port: u16, patience: Duration) -> Result<Vec<Registered>> {
     probe(host, (address, port), patience, async |session| session.nodes().await).await
+}
+
+/// Has a GTM hold these GXIDs open no longer; whether their transactions were committed is a matter of the nodes that have
+/// them. GXIDs that it does not hold open any more are passed over.
+///
+/// # Errors
+/// When nothing answers, or not in the GTM's protocol.
+pub async fn close(host: &Host, address: Ipv4Addr, port: u16, gxids: &[u32], patience: Duration) -> Result<()> {
+    for gxid in gxids {
+        // A session each: an error of the GTM, which one that is closed already gives, ends no other's.
+        let closed = probe(host, (address, port), patience, async |session| session.close(*gxid).await);
+        closed.await.map_err(|error| error.context(format!("GXID {gxid} stays open at the GTM")))?;
+    }
+    Ok(())
 }
 
 /// Whether a standby of this name follows the GTM at `active`: it answers, is registered there and is not behind.
@@ -126,8 +144,13 @@ fn given_out(gxid: u32) -> Vec<u8> {
 }
 
 fn rolled_back(gxid: u32) -> Vec<u8> {
+    about(ROLLED_BACK, gxid)
+}
+
+/// A message about a transaction.
+fn about(message: i32, gxid: u32) -> Vec<u8> {
     // The one number that is in host order; the 1 says that it is a GXID.
-    [&ROLLED_BACK.to_be_bytes()[..], &[1], &gxid.to_ne_bytes()].concat()
+    [&message.to_be_bytes()[..], &[1], &gxid.to_ne_bytes()].concat()
 }
 
 /// A session with a GTM, the questions in it, and its end, all within one patience.
@@ -201,6 +224,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         read_nodes(&body).ok_or_else(|| odd("its list of nodes makes no sense"))
     }
 
+    /// Has it hold a GXID open no longer.
+    async fn close(&mut self, gxid: u32) -> io::Result<()> {
+        self.tell(&about(ROLL_BACK, gxid)).await?;
+        let body = self.answer(ROLL_BACK_RESULT).await?;
+        // The GXID again, in host order.
+        match body.first_chunk() == Some(&gxid.to_ne_bytes()) {
+            true => Ok(()),
+            false => Err(odd("it answers about another GXID")),
+        }
+    }
+
     /// A message of this content.
     async fn tell(&mut self, content: &[u8]) -> io::Result<()> {
         let length = 4 + content.len() as i32;
@@ -210,6 +244,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// What follows the type of the answer.
     async fn ask(&mut self, question: i32, result: i32) -> io::Result<Vec<u8>> {
         self.tell(&question.to_be_bytes()).await?;
+        self.answer(result).await
+    }
+
+    /// What follows the type of the next answer, which must be this.
+    async fn answer(&mut self, result: i32) -> io::Result<Vec<u8>> {
         match read_message(&mut self.socket).await? {
             (b'S', mut body) if body.first_chunk() == Some(&result.to_be_bytes()) => Ok(body.split_off(4)),
             _ => Err(odd("it answers something else than it was asked for")),
@@ -308,6 +347,21 @@ mod tests {
         let mut session = Session::begin(socket).await.expect("a session");
         assert_eq!(session.next_gxid().await.expect("an answer"), 10313);
         gtm.await.expect("it served");
+    }
+
+    #[tokio::test]
+    async fn a_gxid_is_closed_when_the_gtm_says_so() {
+        for (answered, closed) in [(11756u32, true), (11757, false)] {
+            let (socket, mut gtm) = tokio::io::duplex(100);
+            gtm.write_all(&[&[b'S', 0, 0, 0, 16, 0, 0, 0, 16][..], &answered.to_ne_bytes(), &[0; 4]].concat())
+                .await
+                .expect("there is room");
+            let outcome = Session { socket }.close(11756).await;
+            assert_eq!(outcome.is_ok(), closed, "{outcome:?}");
+            let mut message = [0u8; 14];
+            gtm.read_exact(&mut message).await.expect("it was told");
+            assert_eq!(message, *[&[b'C', 0, 0, 0, 13, 0, 0, 0, 27, 1][..], &11756u32.to_ne_bytes()].concat());
+        }
     }
 
     #[test]

@@ -215,18 +215,36 @@ impl Site {
         crate::digest::of_text(&ended.join("\n"))
     }
 
-    pub(super) fn foresee_proof(&self, step: &Step) -> Foresight {
-        match self.journal.done(&step.id) == Some(self.proof_digest()) {
-            true => Foresight::Holds("nothing changed since the last proof".into()),
-            false => Foresight::Changes,
+    pub(super) async fn foresee_proof(&self, step: &Step) -> Foresight {
+        if self.journal.done(&step.id) != Some(self.proof_digest()) {
+            return Foresight::Changes;
         }
+        if let Some(in_doubt) = self.engine.in_doubt(&self.lab) {
+            // A cluster that does not answer is what earlier steps see to.
+            if let Ok(false) = self.is_resolved(&in_doubt).await {
+                return Foresight::Changes;
+            }
+        }
+        Foresight::Holds("nothing changed since the last proof".into())
     }
 
     pub(super) async fn proof(&self, step: &Step) -> Result<Outcome> {
         let proof = self.engine.proof(&self.lab);
         let told = |error: &Error| self.events.note(format!("the proof begins again, since {error}"));
+        // What a lost coordinator left holds locks, and hides rows.
+        let resolved = match self.engine.in_doubt(&self.lab) {
+            Some(in_doubt) if !self.is_resolved(&in_doubt).await? => {
+                self.progress(&step.id, "ends what a lost coordinator left");
+                Some(self.resolve(&in_doubt, self.doubts(&in_doubt).await?).await?)
+            }
+            _ => None,
+        };
         // From its beginning, which removes what an earlier try has left.
-        retried(|| self.prove(step, &proof), told).await
+        let proved = retried(|| self.prove(step, &proof), told).await?;
+        Ok(match (proved, resolved) {
+            (Outcome::Changed(text), Some(resolved)) => Outcome::Changed(format!("{resolved}; {text}")),
+            (proved, _) => proved,
+        })
     }
 
     async fn prove(&self, step: &Step, proof: &Proof) -> Result<Outcome> {

@@ -3,6 +3,7 @@
 mod base;
 mod cluster;
 mod components;
+mod doubt;
 mod failover;
 mod fault;
 mod guest;
@@ -60,7 +61,7 @@ impl Apply for Site {
             Action::Tune => self.foresee_tune(step).await,
             Action::Serve => self.foresee_serve(step).await,
             Action::Register => self.foresee_register(step).await,
-            Action::Proof => Ok(self.foresee_proof(step)),
+            Action::Proof => Ok(self.foresee_proof(step).await),
             Action::Start { role } => self.foresee_start(step, *role).await,
             Action::Stop { role } => self.foresee_stop(step, *role).await,
             Action::Fence => self.foresee_fence(step).await,

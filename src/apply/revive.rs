@@ -1,7 +1,10 @@
 //! Steps of a restore: files into their places, memory into guests, all guests go on at once, and a proof that the
 //! cluster did not notice.
 
-use super::site::Site;
+use super::{
+    doubt::{Doubts, open_gxids},
+    site::Site,
+};
 use crate::{
     engine::{InDoubt, Writes},
     error::{Class, Error, Result, ResultExt},
@@ -31,8 +34,6 @@ const CLOCK: Duration = Duration::from_secs(30);
 const SLEWED: f64 = 1.0;
 /// How long a coordinator may take to write: sessions of its pool may have to be made anew.
 const WRITES: Duration = Duration::from_secs(30);
-/// How long prepared transactions of sessions that go on may stay prepared.
-const FINISHES: Duration = Duration::from_secs(5);
 /// How often something that is not yet so is asked again.
 const ASK: Duration = Duration::from_millis(300);
 /// How often a guest is asked for its time: each question is two new processes on cores that emulated guests need.
@@ -147,10 +148,10 @@ impl Site {
         }
         self.progress(&step.id, "makes a table");
         let (writes, in_doubt) = (self.engine.writes(&self.lab), self.engine.in_doubt(&self.lab));
-        let (text, left) = self.write_through_all(&step.id, &writes, in_doubt.as_ref()).await?;
+        let (text, doubts) = self.write_through_all(&step.id, &writes, in_doubt.as_ref()).await?;
         facts.insert(0, text);
         if let Some(in_doubt) = in_doubt {
-            facts.push(self.resolve(&in_doubt, left).await?);
+            facts.push(self.resolve(&in_doubt, doubts).await?);
         }
         if let Some(first) = self.lab.placed(Role::Coordinator).first().copied() {
             self.progress(&step.id, "removes the table");
@@ -165,7 +166,7 @@ impl Site {
         step: &str,
         writes: &Writes,
         in_doubt: Option<&InDoubt>,
-    ) -> Result<(String, u64)> {
+    ) -> Result<(String, Doubts)> {
         let coordinators = self.lab.placed(Role::Coordinator);
         let (Some(first), Some(last)) = (coordinators.first().copied(), coordinators.last().copied()) else {
             return Err(Error::new(Class::Internal, "a lab without a coordinator"));
@@ -181,12 +182,16 @@ impl Site {
             let asked = asked(place).map(Vec::as_slice).unwrap_or_default();
             self.persistently(*placed, std::slice::from_ref(statement), asked)
         });
-        let mut doubts = 0;
+        let mut doubts = Doubts::default();
         for outcome in join_all(written).await {
-            doubts += outcome?;
+            doubts.prepared += outcome?;
         }
         self.progress(step, format!("counts through {}", last.name));
-        let total = self.sql(last).await?.value(&writes.total).await?;
+        let server = self.sql(last).await?;
+        let total = server.value(&writes.total).await?;
+        if let Some(in_doubt) = in_doubt {
+            doubts.open = open_gxids(&server.value(&in_doubt.open).await?)?;
+        }
         if total.trim() != writes.rows.to_string() {
             return Err(Error::new(
                 Class::Cluster,
@@ -205,7 +210,7 @@ impl Site {
     }
 
     /// Runs statements in one session, and then queries that count; gives their sum.
-    async fn once(&self, on: Placed<'_>, statements: &[String], counts: &[String]) -> Result<u64> {
+    pub(super) async fn once(&self, on: Placed<'_>, statements: &[String], counts: &[String]) -> Result<u64> {
         sum(&self.session_after(on, statements).await?, on, counts).await
     }
 
@@ -233,38 +238,6 @@ impl Site {
                 }
             }
         }
-    }
-
-    /// Waits until sessions that go on have ended what they prepared, and resolves what nobody ends.
-    async fn resolve(&self, in_doubt: &InDoubt, mut left: u64) -> Result<String> {
-        let deadline = Instant::now() + self.patience(FINISHES);
-        while left > 0 && Instant::now() < deadline {
-            tokio::time::sleep(ASK).await;
-            left = self.count_in_doubt(in_doubt).await?;
-        }
-        if left == 0 {
-            return Ok("no transaction in doubt".into());
-        }
-        let Some(first) = self.lab.placed(Role::Coordinator).first().copied() else { return Ok(String::new()) };
-        let script =
-            format!("export PGPASSWORD='{}'\n{}", self.login.password.replace('\'', "'\\''"), in_doubt.resolve);
-        self.shell(first.node).await?.script("resolve transactions in doubt", &script).await?;
-        let after = self.count_in_doubt(in_doubt).await?;
-        if after > 0 {
-            // They hold locks, but lose nothing; whether to commit them is a person's decision.
-            self.events.note(format!(
-                "{after} transactions are prepared on some nodes and known to none as committed: \
-                 `select * from pg_prepared_xacts` on each node shows them"
-            ));
-        }
-        Ok(format!("{} transactions in doubt resolved, {after} left", left.saturating_sub(after)))
-    }
-
-    async fn count_in_doubt(&self, in_doubt: &InDoubt) -> Result<u64> {
-        let coordinators = self.lab.placed(Role::Coordinator);
-        let counts =
-            coordinators.into_iter().zip(&in_doubt.counts).map(|(placed, asked)| self.once(placed, &[], asked));
-        join_all(counts).await.into_iter().sum()
     }
 
     /// Writes down that everything that `up` would do holds in these runs of the guests: the snapshot was taken of a lab

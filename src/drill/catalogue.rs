@@ -24,6 +24,8 @@ pub struct Drill {
     pub repair: Repair,
     /// What becomes of sequences.
     pub sequences: Sequences,
+    /// What becomes of transfers that a coordinator was committing.
+    pub commits: Commits,
 }
 
 /// What a lab must have.
@@ -98,6 +100,19 @@ pub enum Sequences {
     Forgotten,
 }
 
+/// What becomes of transfers that a coordinator was committing when it or its GTM proxy was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Commits {
+    /// Each is there as a whole or not at all.
+    Whole,
+    /// One that no client was told of may be there by half, a defect of 1.0: when a proxy is lost, the GTM forgets the GXIDs
+    /// of its sessions (`GTM_RemoveAllTransInfos`) while datanodes still have them prepared. Snapshots then begin after
+    /// them, so datanodes hold them for ended (`RecentXmin` in procarray.c), and as they are not committed, for aborted;
+    /// whoever reads their rows writes that down in them (`HEAP_XMIN_INVALID` in tqual.c), for good. What `pgxc_clean`
+    /// commits later does not bring these rows back.
+    MayBeHalved,
+}
+
 impl Drill {
     /// Why it does not apply to a lab.
     pub fn lacking(&self, engine: EngineKind, lab: &Lab) -> Option<&'static str> {
@@ -159,6 +174,7 @@ pub static CATALOGUE: &[Drill] = &[
         refuses: None,
         repair: Repair::Nothing,
         sequences: Sequences::Kept,
+        commits: Commits::Whole,
     },
     Drill {
         name: "link-slow",
@@ -175,6 +191,7 @@ pub static CATALOGUE: &[Drill] = &[
         refuses: None,
         repair: Repair::Nothing,
         sequences: Sequences::Kept,
+        commits: Commits::Whole,
     },
     Drill {
         name: "nfs-stalled",
@@ -186,6 +203,7 @@ pub static CATALOGUE: &[Drill] = &[
         refuses: None,
         repair: Repair::Nothing,
         sequences: Sequences::Kept,
+        commits: Commits::Whole,
     },
     Drill {
         name: "datanode-killed",
@@ -202,6 +220,7 @@ pub static CATALOGUE: &[Drill] = &[
         refuses: None,
         repair: Repair::Nothing,
         sequences: Sequences::Kept,
+        commits: Commits::Whole,
     },
     Drill {
         name: "coordinator-lost",
@@ -218,6 +237,7 @@ pub static CATALOGUE: &[Drill] = &[
         refuses: Some(Refusal { what: Attempted::Table, says: DDL_REFUSED }),
         repair: Repair::Nothing,
         sequences: Sequences::Kept,
+        commits: Commits::Whole,
     },
     Drill {
         name: "proxy-killed",
@@ -229,6 +249,7 @@ pub static CATALOGUE: &[Drill] = &[
         refuses: None,
         repair: Repair::Nothing,
         sequences: Sequences::Kept,
+        commits: Commits::MayBeHalved,
     },
     Drill {
         name: "disk-full",
@@ -245,6 +266,7 @@ pub static CATALOGUE: &[Drill] = &[
         refuses: Some(Refusal { what: Attempted::Data, says: &["No space left on device"] }),
         repair: Repair::Nothing,
         sequences: Sequences::Kept,
+        commits: Commits::Whole,
     },
     Drill {
         name: "network-parted",
@@ -261,6 +283,7 @@ pub static CATALOGUE: &[Drill] = &[
         refuses: None,
         repair: Repair::Nothing,
         sequences: Sequences::Kept,
+        commits: Commits::MayBeHalved,
     },
     Drill {
         name: "node-powered-off",
@@ -272,6 +295,7 @@ pub static CATALOGUE: &[Drill] = &[
         refuses: None,
         repair: Repair::Nothing,
         sequences: Sequences::Kept,
+        commits: Commits::MayBeHalved,
     },
     Drill {
         name: "gtm-killed",
@@ -283,6 +307,7 @@ pub static CATALOGUE: &[Drill] = &[
         refuses: None,
         repair: Repair::FailOver,
         sequences: Sequences::Kept,
+        commits: Commits::Whole,
     },
     Drill {
         name: "lab-power-cycled",
@@ -294,6 +319,7 @@ pub static CATALOGUE: &[Drill] = &[
         refuses: None,
         repair: Repair::Nothing,
         sequences: Sequences::Forgotten,
+        commits: Commits::MayBeHalved,
     },
 ];
 

@@ -44,6 +44,9 @@ pub struct Outcome {
     /// The books, if they were compared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audit: Option<Audit>,
+    /// Known defects of the engine that showed.
+    #[serde(rename = "known_defects", skip_serializing_if = "Vec::is_empty")]
+    pub known: Vec<String>,
     /// What was otherwise than expected.
     pub wrong: Vec<String>,
     /// Where the evidence is.
@@ -60,6 +63,7 @@ impl Outcome {
             verdict: Verdict::NotRun,
             stages: Vec::new(),
             audit: None,
+            known: Vec::new(),
             wrong: Vec::new(),
             evidence: None,
         }
@@ -78,21 +82,25 @@ pub mod exit {
     pub const OTHERWISE: u8 = 1;
     /// Nothing was run.
     pub const NOTHING: u8 = 2;
+    /// Every drill ended as expected, and a known defect of the engine showed.
+    pub const KNOWN: u8 = 3;
 }
 
 /// The exit codes and what they mean, for help and README.
-pub const EXIT_CODES: [(u8, &str); 3] = [
+pub const EXIT_CODES: [(u8, &str); 4] = [
     (exit::AS_EXPECTED, "every drill ended as expected"),
     (exit::OTHERWISE, "a drill did not"),
     (exit::NOTHING, "nothing was run: the lab is not up or not healthy, or no drill applies"),
+    (exit::KNOWN, "every drill ended as expected, and a known defect of the engine showed"),
 ];
 
 /// The exit code of a run.
 pub fn exit_code(outcomes: &[Outcome]) -> u8 {
     match outcomes {
         [] => exit::NOTHING,
-        all if all.iter().all(|outcome| outcome.verdict == Verdict::AsExpected) => exit::AS_EXPECTED,
-        _ => exit::OTHERWISE,
+        all if all.iter().any(|outcome| outcome.verdict != Verdict::AsExpected) => exit::OTHERWISE,
+        all if all.iter().any(|outcome| !outcome.known.is_empty()) => exit::KNOWN,
+        _ => exit::AS_EXPECTED,
     }
 }
 
@@ -111,6 +119,9 @@ pub fn text(outcome: &Outcome, width: usize) -> String {
         text.push_str(format!("        {:<9}{:>6}  {first}", stage.stage, ui::seconds(stage.took)).trim_end());
         text.push('\n');
         saw.for_each(|line| text.push_str(&format!("{:25}{line}\n", "")));
+    }
+    for known in &outcome.known {
+        text.push_str(&format!("        defect: {known}\n"));
     }
     for wrong in &outcome.wrong {
         text.push_str(&format!("        otherwise: {wrong}\n"));
@@ -139,6 +150,19 @@ pub fn books(audit: &Audit) -> String {
     text
 }
 
+/// Transfers that are there by half, if any, in words.
+pub fn halved(transfers: &[i64]) -> Option<String> {
+    let ids: Vec<String> = transfers.iter().map(i64::to_string).collect();
+    (!ids.is_empty()).then(|| {
+        format!(
+            "{} × there by half, and no client was told of it: datanodes of 1.0 take what a lost coordinator had prepared \
+             for aborted: {}",
+            ids.len(),
+            ids.join(", ")
+        )
+    })
+}
+
 /// The last line.
 pub fn footer(outcomes: &[Outcome]) -> String {
     let count = |verdict| outcomes.iter().filter(|outcome| outcome.verdict == verdict).count();
@@ -147,6 +171,10 @@ pub fn footer(outcomes: &[Outcome]) -> String {
         if count(verdict) > 0 {
             parts.push(format!("{} {words}", count(verdict)));
         }
+    }
+    let known: usize = outcomes.iter().map(|outcome| outcome.known.len()).sum();
+    if known > 0 {
+        parts.push(format!("{known} known defects of the engine"));
     }
     let took: Duration = outcomes.iter().map(Outcome::took).sum();
     format!("{} in {}\n", parts.join(", "), ui::seconds(took))
@@ -200,5 +228,7 @@ mod tests {
         assert_eq!(of(&[]), 2);
         assert_eq!(of(&[Verdict::AsExpected]), 0);
         assert_eq!(of(&[Verdict::AsExpected, Verdict::Otherwise, Verdict::NotRun]), 1);
+        let known = Outcome { known: vec!["1 × there by half".into()], ..outcome(Verdict::AsExpected) };
+        assert_eq!(exit_code(&[outcome(Verdict::AsExpected), known]), 3);
     }
 }

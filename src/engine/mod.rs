@@ -194,6 +194,15 @@ pub struct InDoubt {
     /// POSIX script that resolves them, run as the cluster's user on the node of the first coordinator, with the
     /// superuser's password in `PGPASSWORD`.
     pub resolve: String,
+    /// Query, on a coordinator, for the GXIDs that the GTM holds open, in the words of `txid_current_snapshot`.
+    pub open: String,
+    /// Query, on a server itself, for the GXIDs that it has something of: the GXID; of a transaction that coordinators
+    /// prepare by themselves how many seconds ago, of a prepared one of a user `-1`, of a running one nothing.
+    pub holders: String,
+    /// Query, on a server itself, that gives `t` when it committed `{gxid}`.
+    pub committed: String,
+    /// Statements, on a server itself, that roll back what coordinators prepared by themselves as `{gxid}`.
+    pub roll_back: Vec<String>,
 }
 
 /// How the standby of a GTM takes its place.

@@ -261,6 +261,7 @@ is "tables by the start of their names" "$(sql "$c2" "select relkind, relname fr
 sql "$c2" 'drop table if exists several_a, several_b, several_c' >/dev/null
 is "several are dropped at once" "$(sql "$c1" "select relkind, relname from pg_class where relname ~ '^several_'")" ''
 is "no prepared transaction" "$(sql "$c1" "execute direct on datanode_1 'select gid from pg_prepared_xacts'")" ''
+is "no open GXID" "$(sql "$c1" 'select txid_current_snapshot()')" '10001:10001:'
 
 # A datanode dies and comes back; a coordinator that is away blocks DDL
 kill -9 "$(pid datanode2)"

@@ -1251,6 +1251,7 @@ static Result run(Session *s, Token *t, char *text) {
         if (!strcmp(f, "pgxc_node_str")) return single(f, NAME, self_name);
         if (!strcmp(f, "pgxc_version")) return single(f, TEXT, "Postgres-XC 1.0.2 stand-in, based on PostgreSQL 9.1.7");
         if (!strcmp(f, "version")) return single(f, TEXT, "PostgreSQL 9.1.7 stand-in");
+        if (!strcmp(f, "txid_current_snapshot")) return single(f, TEXT, "10001:10001:"); /* no transaction is open */
         if (!strcmp(f, "pg_current_xlog_location")) return single(f, TEXT, fmt("0/%lX", rows_written()));
         if (!strcmp(f, "pgxc_pool_reload")) {
             if (coordinator) { pool_generation++; s->nnode = load_nodes(s->node); s->generation = pool_generation; }
@@ -1268,6 +1269,7 @@ static Result run(Session *s, Token *t, char *text) {
     if (like(t, "select relkind , relname from pg_class where relname ~ @")) return select_relations(t);
     /* it prepares no transaction and has no node group */
     if (like(t, "select gid from pg_prepared_xacts")) return (Result){.ncol = 1, .oid = {TEXT}, .col = {"gid"}};
+    if (like(t, "select transaction , case when gid =")) return (Result){.ncol = 2, .oid = {TEXT, TEXT}, .col = {"transaction", "case"}};
     if (like(t, "select group_name from pgxc_group")) return (Result){.ncol = 1, .oid = {NAME}, .col = {"group_name"}};
     if (like(t, "select count ( * ) from pg_prepared_xacts")) return single("count", INT8, "0"); /* it prepares none */
     if (like(t, "select sum ( case when application_name")) { /* it keeps no pool either */

@@ -18,7 +18,7 @@ use crate::{
     sql::Sql,
     verify::{self, LabFile, Observer, Parts, Suite},
 };
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 /// How long an answer may take that is no client's: DDL goes to every node.
@@ -93,9 +93,14 @@ impl Ground {
             Ok(Transfer { from: number(row, 0)?, id: number(row, 1)?, to: number(row, 2)?, amount: number(row, 3)? })
         };
         let rows = first.query(&self.bank().ledger()).await?.iter().map(transfer).collect::<Result<Vec<_>>>()?;
-        let account = |row: &Row| Ok((number(row, 0)?, number(row, 1)?));
-        let accounts = first.query(&self.bank().accounts()).await?;
-        Ok(Books { rows, accounts: accounts.iter().map(account).collect::<Result<BTreeMap<_, _>>>()? })
+        let mut books = Books { rows, ..Books::default() };
+        for row in first.query(&self.bank().accounts()).await? {
+            let account = number(&row, 0)?;
+            if books.accounts.insert(account, number(&row, 1)?).is_some() {
+                books.twice.insert(account);
+            }
+        }
+        Ok(books)
     }
 
     /// Makes faults.

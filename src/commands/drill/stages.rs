@@ -6,7 +6,7 @@ use crate::{
     drill::{
         Drill, Prospect,
         bank::BALANCE,
-        catalogue::{Attempted, BROKEN, Refusal, Repair, Sequences},
+        catalogue::{Attempted, BROKEN, Commits, Refusal, Repair, Sequences},
         ledger::{Ledger, audit},
         load::{self, Draws, Load},
         report::{self, Outcome, Stage, Verdict},
@@ -280,6 +280,11 @@ impl Run<'_> {
         let audit = audit(&ledger, &books, BALANCE);
         self.stage("books", begun, vec![report::books(&audit)]);
         self.outcome.wrong.extend(audit.wrong.iter().cloned());
+        let halved = report::halved(&audit.halved);
+        match self.drill.commits {
+            Commits::MayBeHalved => self.outcome.known.extend(halved),
+            Commits::Whole => self.outcome.wrong.extend(halved),
+        }
         self.outcome.audit = Some(audit);
         Ok(())
     }

@@ -66,6 +66,16 @@ pub(crate) fn in_doubt(lab: &Lab) -> Option<InDoubt> {
         resolve: format!(
             "LD_LIBRARY_PATH={prefix}/lib {prefix}/bin/pgxc_clean -h 127.0.0.1 -p {port} -d postgres -U {user} -w\n"
         ),
+        open: "select txid_current_snapshot()".into(),
+        // The lock of a prepared transaction is there, too: its owner is named by the GXID, of no process.
+        holders: "select transaction, case when gid = 'T' || transaction \
+                  then round(extract(epoch from clock_timestamp() - prepared)) else -1 end from pg_prepared_xacts \
+                  union all select transactionid, null from pg_locks \
+                  where locktype = 'transactionid' and mode = 'ExclusiveLock' and granted and pid is not null"
+            .into(),
+        committed: "select pgxc_is_committed('{gxid}'::xid)".into(),
+        // As pgxc_clean does: the node alone, without asking the GTM, which knows only names that users gave.
+        roll_back: vec!["set xc_maintenance_mode = on".into(), "rollback prepared 'T{gxid}'".into()],
     })
 }
 

@@ -1,0 +1,298 @@
+//! What a coordinator that was lost leaves behind, and how it is ended: transactions that are prepared while nobody
+//! finishes them, and GXIDs that the GTM holds open for nobody.
+//!
+//! The second is a defect of 1.0: a proxy tells the GTM that a session is gone under a number that it has not filled in yet
+//! (`proxyhdr` in XC's GTMProxy_HandleDisconnect), so the GTM keeps the session's GXID open. What that transaction committed
+//! stays unseen behind every snapshot: new rows do not appear, and changed ones appear twice, as before and as after the
+//! next change. No row is lost; when the GTM closes the GXID all is right.
+
+use super::Site;
+use crate::{
+    engine::{InDoubt, Row},
+    error::{Class, Error, Result},
+    gtm,
+    lab::{Placed, Role},
+};
+use futures_util::future::join_all;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+/// How long prepared transactions of sessions that go on may stay prepared.
+const FINISHES: Duration = Duration::from_secs(5);
+/// How long ago, in seconds, something was prepared that no coordinator is about to finish any more: the last that it does
+/// for a transaction is one message to each server.
+const ABANDONED: i64 = 20;
+/// How often something that is not yet so is asked again.
+const ASK: Duration = Duration::from_millis(300);
+/// Between two looks at who has a GXID: a session takes it first, and its lock then.
+const LOOKS: Duration = Duration::from_secs(1);
+/// How often GXIDs of nobody are looked for: one that was waited for lets others go, which then belong to nobody.
+const PASSES: usize = 5;
+/// How long the GTM may take to close one.
+const GTM: Duration = Duration::from_secs(30);
+
+/// What may have been left.
+#[derive(Debug, Default)]
+pub(super) struct Doubts {
+    /// Transactions that are prepared; one on two servers counts twice.
+    pub prepared: u64,
+    /// GXIDs that the GTM holds open.
+    pub open: BTreeSet<u32>,
+}
+
+/// Who has something of which GXID.
+#[derive(Debug, Default, PartialEq)]
+struct Holders {
+    /// Running transactions.
+    running: BTreeSet<u32>,
+    /// What users prepared: theirs to end.
+    users: BTreeSet<u32>,
+    /// What coordinators prepared by themselves, with the servers that have it, by their place, and the seconds since the
+    /// last of them prepared it.
+    prepared: BTreeMap<u32, (BTreeSet<usize>, i64)>,
+}
+
+impl Site {
+    /// What may have been left.
+    pub(super) async fn doubts(&self, in_doubt: &InDoubt) -> Result<Doubts> {
+        let Some(first) = self.lab.placed(Role::Coordinator).first().copied() else { return Ok(Doubts::default()) };
+        let (prepared, open) = tokio::join!(self.count_in_doubt(in_doubt), self.open(first, in_doubt));
+        Ok(Doubts { prepared: prepared?, open: open? })
+    }
+
+    /// Whether nothing was left that `resolve` would end.
+    pub(super) async fn is_resolved(&self, in_doubt: &InDoubt) -> Result<bool> {
+        let Some(first) = self.lab.placed(Role::Coordinator).first().copied() else { return Ok(true) };
+        let doubts = self.doubts(in_doubt).await?;
+        // Users' transactions may be on their way.
+        Ok((doubts.prepared == 0 || self.holders(in_doubt).await?.abandoned().is_empty())
+            && (doubts.open.is_empty() || self.nobodys(first, in_doubt).await?.is_empty()))
+    }
+
+    /// Waits until sessions that go on have ended what they prepared, and ends what nobody ends.
+    pub(super) async fn resolve(&self, in_doubt: &InDoubt, doubts: Doubts) -> Result<String> {
+        let Some(first) = self.lab.placed(Role::Coordinator).first().copied() else { return Ok(String::new()) };
+        let Doubts { prepared: mut left, mut open } = doubts;
+        let deadline = Instant::now() + self.patience(FINISHES);
+        while left > 0 && Instant::now() < deadline && self.holders(in_doubt).await?.may_finish() {
+            tokio::time::sleep(ASK).await;
+            left = self.count_in_doubt(in_doubt).await?;
+        }
+        let mut facts = Vec::new();
+        if left > 0 {
+            let script =
+                format!("export PGPASSWORD='{}'\n{}", self.login.password.replace('\'', "'\\''"), in_doubt.resolve);
+            self.shell(first.node).await?.script("resolve transactions in doubt", &script).await?;
+            let after = self.count_in_doubt(in_doubt).await?;
+            facts.push(format!("{} transactions in doubt resolved", left.saturating_sub(after)));
+            if after > 0 {
+                facts.push(self.abandon(in_doubt).await?);
+            }
+            open = self.open(first, in_doubt).await?;
+        } else {
+            facts.push("no transaction in doubt".into());
+        }
+        if !open.is_empty() {
+            let closed = self.close(first, in_doubt).await?;
+            if closed > 0 {
+                facts.push(format!("{closed} GXIDs of lost sessions closed at the GTM"));
+            }
+        }
+        Ok(facts.join("; "))
+    }
+
+    async fn count_in_doubt(&self, in_doubt: &InDoubt) -> Result<u64> {
+        let coordinators = self.lab.placed(Role::Coordinator);
+        let counts =
+            coordinators.into_iter().zip(&in_doubt.counts).map(|(placed, asked)| self.once(placed, &[], asked));
+        join_all(counts).await.into_iter().sum()
+    }
+
+    /// Rolls back what is prepared, was committed nowhere, and whose coordinator does not run it any more: nobody was told
+    /// that it was committed, and it holds its locks for ever.
+    async fn abandon(&self, in_doubt: &InDoubt) -> Result<String> {
+        let servers = self.servers();
+        let deadline = Instant::now() + self.patience(Duration::from_secs(ABANDONED.unsigned_abs()));
+        let mut abandoned = self.holders(in_doubt).await?;
+        // Young ones get the time that a coordinator may need.
+        while abandoned.may_finish() && Instant::now() < deadline {
+            tokio::time::sleep(LOOKS).await;
+            abandoned = self.holders(in_doubt).await?;
+        }
+        let mut rolled_back = 0;
+        let all = abandoned.prepared.len();
+        for (gxid, places) in abandoned.abandoned() {
+            let named = |text: &String| text.replace("{gxid}", &gxid.to_string());
+            let committed = named(&in_doubt.committed);
+            let answers =
+                join_all(servers.iter().map(|placed| async { self.sql(*placed).await?.query(&committed).await }));
+            let mut committed = false;
+            for answer in answers.await {
+                committed |= answer?.iter().flatten().flatten().any(|value| value == "t");
+            }
+            if committed {
+                continue;
+            }
+            let statements: Vec<String> = in_doubt.roll_back.iter().map(named).collect();
+            for place in places {
+                self.session_after(servers[place], &statements).await?;
+            }
+            rolled_back += 1;
+        }
+        let left = all - rolled_back;
+        if left > 0 {
+            // They hold locks, but lose nothing; whether to commit them is a person's decision.
+            self.events.note(format!(
+                "{left} transactions are prepared, and a session still runs them or a server has committed them: \
+                 `select * from pg_prepared_xacts` on each node shows them"
+            ));
+        }
+        Ok(format!("{rolled_back} rolled back that nobody committed, {left} left"))
+    }
+
+    /// Has the GTM close what nobody has; gives how many.
+    async fn close(&self, first: Placed<'_>, in_doubt: &InDoubt) -> Result<usize> {
+        let Some(gtm) = self.lab.placed(Role::Gtm).first().copied() else { return Ok(0) };
+        let mut closed = 0;
+        for _ in 0..PASSES {
+            let gxids: Vec<u32> = self.nobodys(first, in_doubt).await?.into_iter().collect();
+            if gxids.is_empty() {
+                break;
+            }
+            gtm::close(self.host()?, gtm.node.address, gtm.component.port, &gxids, self.patience(GTM)).await?;
+            closed += gxids.len();
+        }
+        Ok(closed)
+    }
+
+    /// GXIDs that the GTM holds open while no server has anything of them, twice.
+    async fn nobodys(&self, first: Placed<'_>, in_doubt: &InDoubt) -> Result<BTreeSet<u32>> {
+        let before = self.open(first, in_doubt).await?;
+        let before = self.holders(in_doubt).await?.without(before);
+        if before.is_empty() {
+            return Ok(before);
+        }
+        tokio::time::sleep(LOOKS).await;
+        let after = self.open(first, in_doubt).await?;
+        let after = self.holders(in_doubt).await?.without(after);
+        Ok(before.intersection(&after).copied().collect())
+    }
+
+    async fn open(&self, first: Placed<'_>, in_doubt: &InDoubt) -> Result<BTreeSet<u32>> {
+        open_gxids(&self.sql(first).await?.value(&in_doubt.open).await?)
+    }
+
+    /// Every server is asked: one that does not answer may have anything.
+    async fn holders(&self, in_doubt: &InDoubt) -> Result<Holders> {
+        let servers = self.servers();
+        let asked = servers.iter().map(|placed| async { self.sql(*placed).await?.query(&in_doubt.holders).await });
+        let mut holders = Holders::default();
+        for (place, rows) in join_all(asked).await.into_iter().enumerate() {
+            holders.add(place, &rows?)?;
+        }
+        Ok(holders)
+    }
+
+    fn servers(&self) -> Vec<Placed<'_>> {
+        [Role::Coordinator, Role::Datanode].into_iter().flat_map(|role| self.lab.placed(role)).collect()
+    }
+}
+
+impl Holders {
+    /// Adds what the server at this place has.
+    fn add(&mut self, place: usize, rows: &[Row]) -> Result<()> {
+        for row in rows {
+            let gxid = number(row.first().and_then(Option::as_deref))?;
+            match row.get(1).and_then(Option::as_deref) {
+                None => {
+                    self.running.insert(gxid);
+                }
+                Some("-1") => {
+                    self.users.insert(gxid);
+                }
+                Some(age) => {
+                    let age = age.parse().map_err(|_| odd(age))?;
+                    let entry = self.prepared.entry(gxid).or_insert((BTreeSet::new(), age));
+                    entry.0.insert(place);
+                    entry.1 = entry.1.min(age);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Prepared transactions that no coordinator is about to finish, with the places of the servers that have them.
+    fn abandoned(&self) -> BTreeMap<u32, BTreeSet<usize>> {
+        let abandoned =
+            self.prepared.iter().filter(|(gxid, (_, age))| *age >= ABANDONED && !self.running.contains(gxid));
+        abandoned.map(|(gxid, (places, _))| (*gxid, places.clone())).collect()
+    }
+
+    /// Whether a coordinator may still finish one of the prepared transactions.
+    fn may_finish(&self) -> bool {
+        self.prepared.len() > self.abandoned().len()
+    }
+
+    /// Those of these GXIDs that no server has anything of.
+    fn without(&self, gxids: BTreeSet<u32>) -> BTreeSet<u32> {
+        let has =
+            |gxid: &u32| self.running.contains(gxid) || self.users.contains(gxid) || self.prepared.contains_key(gxid);
+        gxids.into_iter().filter(|gxid| !has(gxid)).collect()
+    }
+}
+
+/// The GXIDs in a text of `txid_current_snapshot()`: xmin, xmax, and those between that are open, with an epoch above their
+/// 32 bits.
+pub(super) fn open_gxids(snapshot: &str) -> Result<BTreeSet<u32>> {
+    let list = snapshot.trim().splitn(3, ':').nth(2).ok_or_else(|| odd(snapshot))?;
+    let gxid = |text: &str| text.parse::<u64>().map(|gxid| (gxid & u64::from(u32::MAX)) as u32).map_err(|_| odd(text));
+    list.split(',').filter(|text| !text.is_empty()).map(gxid).collect()
+}
+
+fn number(text: Option<&str>) -> Result<u32> {
+    let text = text.unwrap_or_default();
+    text.parse().map_err(|_| odd(text))
+}
+
+fn odd(text: &str) -> Error {
+    Error::new(Class::Cluster, format!("a server answers `{text}` where it was to tell of GXIDs"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(gxid: &str, age: Option<&str>) -> Row {
+        vec![Some(gxid.into()), age.map(Into::into)]
+    }
+
+    #[test]
+    fn open_gxids_are_read_without_their_epoch() {
+        let gxids = |text| open_gxids(text).expect("a snapshot");
+        assert_eq!(gxids("10637:12179:10637,11482"), [10637, 11482].into());
+        assert_eq!(gxids("12180:12180:"), BTreeSet::new());
+        assert_eq!(gxids("4294967400:4294967500:4294967401"), [105].into());
+        assert!(open_gxids("ERROR").is_err() && open_gxids("1:2:x").is_err());
+    }
+
+    #[test]
+    fn what_nobody_has_is_found() {
+        let mut holders = Holders::default();
+        holders.add(0, &[row("10", None), row("11", Some("-1"))]).expect("rows");
+        holders.add(1, &[row("12", Some("300"))]).expect("rows");
+        assert_eq!(holders.without([10, 11, 12, 13].into()), [13].into());
+    }
+
+    #[test]
+    fn what_is_young_runs_or_is_a_users_is_not_abandoned() {
+        let mut holders = Holders::default();
+        holders.add(0, &[row("10", Some("300")), row("11", Some("300")), row("12", Some("300"))]).expect("rows");
+        holders
+            .add(1, &[row("10", Some("290")), row("11", None), row("12", Some("3")), row("13", Some("-1"))])
+            .expect("rows");
+        assert_eq!(holders.abandoned(), [(10, [0, 1].into())].into());
+        assert!(holders.may_finish());
+    }
+}
