@@ -8,7 +8,7 @@
 
 use super::Site;
 use crate::{
-    engine::{InDoubt, Row},
+    engine::{InDoubt, Row, retried},
     error::{Class, Error, Result},
     gtm,
     lab::{Placed, Role},
@@ -125,11 +125,8 @@ impl Site {
         let all = abandoned.prepared.len();
         for (gxid, places) in abandoned.abandoned() {
             let named = |text: &String| text.replace("{gxid}", &gxid.to_string());
-            let committed = named(&in_doubt.committed);
-            let answers =
-                join_all(servers.iter().map(|placed| async { self.sql(*placed).await?.query(&committed).await }));
             let mut committed = false;
-            for answer in answers.await {
+            for answer in self.ask_all(&servers, &named(&in_doubt.committed)).await {
                 committed |= answer?.iter().flatten().flatten().any(|value| value == "t");
             }
             if committed {
@@ -181,15 +178,22 @@ impl Site {
     }
 
     async fn open(&self, first: Placed<'_>, in_doubt: &InDoubt) -> Result<BTreeSet<u32>> {
-        open_gxids(&self.sql(first).await?.value(&in_doubt.open).await?)
+        open_gxids(&retried(|| async { self.sql(first).await?.value(&in_doubt.open).await }, |_| {}).await?)
+    }
+
+    /// Asks servers the same, side by side, each again where its connection to the GTM has just broken.
+    async fn ask_all(&self, servers: &[Placed<'_>], query: &str) -> Vec<Result<Vec<Row>>> {
+        let asked = servers
+            .iter()
+            .map(|placed| retried(move || async move { self.sql(*placed).await?.query(query).await }, |_| {}));
+        join_all(asked).await
     }
 
     /// Every server is asked: one that does not answer may have anything.
     async fn holders(&self, in_doubt: &InDoubt) -> Result<Holders> {
-        let servers = self.servers();
-        let asked = servers.iter().map(|placed| async { self.sql(*placed).await?.query(&in_doubt.holders).await });
+        let answers = self.ask_all(&self.servers(), &in_doubt.holders).await;
         let mut holders = Holders::default();
-        for (place, rows) in join_all(asked).await.into_iter().enumerate() {
+        for (place, rows) in answers.into_iter().enumerate() {
             holders.add(place, &rows?)?;
         }
         Ok(holders)
