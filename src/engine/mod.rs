@@ -219,15 +219,6 @@ pub struct Takeover {
     pub control: String,
 }
 
-/// Rows that each coordinator writes in [`Writes`], spread over the datanodes: such a transaction commits in two phases.
-pub(crate) const ROWS_EACH: usize = 8;
-
-/// Values for the coordinator at this place (from 0): no two coordinators write the same key.
-pub(crate) fn values(place: usize) -> String {
-    let first = place * ROWS_EACH + 1;
-    (first..first + ROWS_EACH).map(|key| format!("({key})")).collect::<Vec<_>>().join(", ")
-}
-
 /// What the components of a node need, in start order.
 pub fn components(engine: &dyn Engine, lab: &Lab, node: &Node) -> Vec<ComponentSetup> {
     let placed = lab.components_of(node).into_iter().filter(|placed| engine.runs(placed.role));

@@ -171,11 +171,14 @@ async fn database(
     });
     let told = async {
         let server = Sql::over(socket, place, login, ANSWER).await?;
-        let seen = server.value(sql).await?;
+        // In one message: for each a coordinator of Postgres-XC asks the GTM for a GXID and a snapshot.
+        let answers = server.run(&format!("{sql}; {}", standing.engine.vitals())).await?;
+        let rows = |place: usize| answers.get(place).map(|answer| answer.rows.as_slice()).unwrap_or_default();
+        let seen = rows(0).first().and_then(|row| row.first()).cloned().flatten().unwrap_or_default();
         if seen != value {
             return Err(Error::new(Class::Cluster, format!("`{sql}` gives `{seen}` instead of `{value}`")));
         }
-        read(&server.query(standing.engine.vitals()).await?)
+        read(rows(1))
     };
     let told = told.await;
     holder.abort();

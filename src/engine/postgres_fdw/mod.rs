@@ -9,9 +9,8 @@ mod real;
 mod servers;
 
 use super::{
-    Build, ComponentSetup, Engine, InDoubt, Proof, ROWS_EACH, Ready, Row, Takeover, Writes, conf, hba,
+    Build, ComponentSetup, Engine, InDoubt, Proof, Ready, Row, Takeover, Writes, conf, hba,
     unit::{self, Stop, Unit},
-    values,
 };
 use crate::{
     guest::GuestFile,
@@ -126,9 +125,9 @@ impl Engine for PostgresFdw {
         let drop = format!("select pgxc_lab.drop_distributed_table('{TABLE}')");
         Writes {
             prepare: vec![drop.clone(), format!("select pgxc_lab.create_distributed_table('{TABLE}', 'k int', 'k')")],
-            each: (0..coordinators).map(|place| format!("insert into {TABLE} values {}", values(place))).collect(),
+            each: (1..=coordinators).map(|key| format!("insert into {TABLE} values ({key}), (-{key})")).collect(),
             total: format!("select count(*) from {TABLE}"),
-            rows: (coordinators * ROWS_EACH) as u64,
+            rows: 2 * coordinators as u64,
             clean: vec![drop],
         }
     }
