@@ -14,6 +14,9 @@ use std::{
 use tokio::net::TcpStream;
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
 
+/// The databases of a server that are somebody's.
+pub const DATABASES: &str = "select datname from pg_database where datallowconn and not datistemplate order by datname";
+
 /// A connection to one server of the cluster.
 pub struct Sql {
     client: Client,
@@ -41,6 +44,13 @@ pub struct Login {
     pub password: String,
     /// Database.
     pub database: String,
+}
+
+impl Login {
+    /// The same in another database.
+    pub fn in_database(&self, database: &str) -> Login {
+        Login { database: database.to_owned(), ..self.clone() }
+    }
 }
 
 impl Sql {

@@ -125,6 +125,7 @@ pub(super) const SUPERUSER: &str = "postgres";
 pub(super) const ENCODING: &str = "UTF8";
 pub(super) const CLUSTER_LOCALE: &str = "C";
 pub(super) const HBA: &[&str] = &["host all all 0.0.0.0/0 md5"];
+pub(super) const PRIMARY: &str = "first";
 
 /// What a kind of component has by default.
 pub(super) struct ComponentDefault {

@@ -6,7 +6,7 @@ use super::{
     defaults, schema,
     typed::{Entries, Field, OneOrMany, Placed},
 };
-use crate::lab::{Acceleration, BootMode, Fit, HostKind, Role, Selinux};
+use crate::lab::{Acceleration, BootMode, Fit, HostKind, Primary, Role, Selinux};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -174,6 +174,9 @@ pub(super) struct ClusterFile {
     /// Lines of pg_hba.conf after the trust lines of the coordinators.
     #[schemars(extend("default" = defaults::HBA))]
     pub hba: Field<Texts>,
+    /// The datanode that replicated tables are written on first.
+    #[schemars(with = "Primary", extend("default" = defaults::PRIMARY))]
+    pub primary: Field<String>,
     /// Global transaction manager.
     pub gtm: Field<ComponentFile>,
     /// Its standby.

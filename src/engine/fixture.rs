@@ -2,7 +2,7 @@
 
 use crate::lab::{
     Acceleration, BootMode, Cluster, Component, EngineKind, Fit, Guest, HostKind, Lab, Limit, Mac, Network, Nfs, Node,
-    Role, Selinux, Size,
+    Primary, Role, Selinux, Size,
 };
 use std::collections::BTreeMap;
 
@@ -200,6 +200,7 @@ vm.overcommit_memory = 0",
             encoding: "UTF8".to_owned(),
             locale: "C".to_owned(),
             hba: vec!["host all all 0.0.0.0/0 md5".to_owned()],
+            primary: Primary::First,
             components,
         },
         nodes,

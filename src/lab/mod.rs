@@ -255,8 +255,20 @@ pub struct Cluster {
     pub locale: String,
     /// Lines appended to pg_hba.conf after the trust lines for coordinators, e.g. `host all all 0.0.0.0/0 md5`.
     pub hba: Vec<String>,
+    /// Which datanode Postgres-XC is told to write replicated tables on first.
+    pub primary: Primary,
     /// What all components of a kind share, for each kind that the nodes use (all five are always present).
     pub components: BTreeMap<Role, Component>,
+}
+
+/// Which datanode is marked as primary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Primary {
+    /// The first one, as in the document.
+    First,
+    /// None.
+    None,
 }
 
 /// A kind of component; the order is the order in which they start.

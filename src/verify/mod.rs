@@ -102,7 +102,7 @@ mod tests {
     fn what_a_lab_does_not_have_is_not_checked() {
         assert!(skipped(&smaller(2), LabFile::Known).is_empty());
         assert_eq!(skipped(&smaller(2), LabFile::Unknown), ["unchanged"]);
-        assert_eq!(skipped(&smaller(1), LabFile::Known), ["subset", "prepare", "rollback"]);
+        assert_eq!(skipped(&smaller(1), LabFile::Known), ["copies", "subset", "prepare", "rollback"]);
         let mut lab = smaller(2);
         lab.nodes.remove(1);
         assert_eq!(skipped(&lab, LabFile::Known), ["standby"]);

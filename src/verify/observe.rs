@@ -15,7 +15,7 @@ use crate::{
     lab::{Lab, Node, Placed, Role},
     plan,
     remote::{Keys, Ssh},
-    sql::{Login, Sql},
+    sql::{DATABASES, Login, Sql},
 };
 use futures_util::future::join_all;
 use std::{
@@ -134,6 +134,7 @@ impl Observer {
         let one = |text: String| vec![vec![Some(text)]];
         Ok(match &ask.act {
             Act::Sql(sql) => self.session(&ask.at, patience).await?.query(sql).await?,
+            Act::EachDatabase(sql) => self.each_database(&ask.at, sql, patience).await?,
             Act::Refused(sql) => match self.session(&ask.at, patience).await?.query(sql).await {
                 Ok(_) => Vec::new(),
                 Err(error) => one(error.causes().join("; ")),
@@ -171,6 +172,26 @@ impl Observer {
         let sql = Arc::new(sql);
         self.sessions.lock().await.insert(at.clone(), sql.clone());
         Ok(sql)
+    }
+
+    /// With sessions of its own: one that breaks takes its transaction with it.
+    async fn each_database(&self, at: &Session, sql: &str, patience: Duration) -> Result<Vec<Row>> {
+        let placed = self.placed(at)?;
+        let mut found = Vec::new();
+        for database in self.session(at, patience).await?.query(DATABASES).await? {
+            let database = database.into_iter().next().flatten().unwrap_or_default();
+            let login = self.login.in_database(&database);
+            let server = Sql::connect(&self.host, placed.node.address, placed.component.port, &login, patience).await?;
+            server.query("begin isolation level repeatable read").await?;
+            for mut row in server.query(sql).await? {
+                let statement = row.pop().flatten().unwrap_or_default();
+                for answer in server.query(&statement).await? {
+                    found.push([vec![Some(database.clone())], row.clone(), answer].concat());
+                }
+            }
+            server.query("commit").await?;
+        }
+        Ok(found)
     }
 
     fn placed(&self, at: &Session) -> Result<Placed<'_>> {
@@ -264,7 +285,7 @@ pub(super) enum Close {
 /// A question that should have had an answer.
 fn unanswered(ask: &Ask, error: &Error) -> Finding {
     let expected = match &ask.act {
-        Act::Sql(sql) | Act::Copy { sql, .. } => format!("`{}` works", shortened(sql)),
+        Act::Sql(sql) | Act::EachDatabase(sql) | Act::Copy { sql, .. } => format!("`{}` works", shortened(sql)),
         Act::Shell(line) => format!("`{}` works", shortened(line)),
         Act::Refused(_) | Act::Serves | Act::GtmRole | Act::NextGxid | Act::NodeList(_) | Act::Plan => {
             "an answer".into()

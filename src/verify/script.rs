@@ -53,6 +53,9 @@ pub struct Ask {
 pub enum Act {
     /// A statement; the answer is its rows.
     Sql(String),
+    /// In every database, in one snapshot: a query whose rows end with a statement, and then these statements; the answer is
+    /// their rows, each behind the database and what stood before its statement.
+    EachDatabase(String),
     /// A statement that the server should refuse; the answer is its words, or no row when it took it.
     Refused(String),
     /// A COPY from these lines; the answer is the number of rows that it took.

@@ -3,7 +3,7 @@
 use super::{checker::Checker, components::Drafts, scalars};
 use crate::{
     config::{defaults, problem::Place, shape::ClusterFile},
-    lab::Cluster,
+    lab::{Cluster, Primary},
 };
 
 /// Checks it.
@@ -31,6 +31,7 @@ pub(super) fn cluster(check: &mut Checker, file: &ClusterFile, components: &Draf
     let encoding = check.value(&file.encoding, defaults::ENCODING, scalars::encoding);
     let locale = check.value(&file.locale, defaults::CLUSTER_LOCALE, scalars::locale);
     let hba = check.list(&file.hba, defaults::HBA, scalars::hba);
+    let primary = check.value(&file.primary, defaults::PRIMARY, scalars::choice::<Primary>);
     let components = components.iter().map(|(role, draft)| Some((*role, draft.finish()?))).collect::<Option<_>>();
     Some(Cluster {
         version: version?,
@@ -43,6 +44,7 @@ pub(super) fn cluster(check: &mut Checker, file: &ClusterFile, components: &Draf
         encoding: encoding?,
         locale: locale?,
         hba,
+        primary: primary?,
         components: components?,
     })
 }

@@ -7,7 +7,7 @@
 
 use crate::{
     engine::Row,
-    lab::{Lab, Placed, Role},
+    lab::{Lab, Placed, Primary, Role},
 };
 
 /// What [`statements`] wants to know.
@@ -46,7 +46,8 @@ enum Kind {
 }
 
 /// The rows that coordinator `on` must have. Replicated tables are written first on the primary, which must be the
-/// same for all: the first datanode. They are read from the preferred one: the datanode of the same host.
+/// same for all: the first datanode, if lab.yaml wants one. They are read from the preferred one: the datanode of the
+/// same host.
 fn wanted(lab: &Lab, on: Placed<'_>) -> Vec<Entry> {
     let entry = |placed: &Placed<'_>, kind, primary, preferred| Entry {
         name: placed.name.to_string(),
@@ -59,10 +60,11 @@ fn wanted(lab: &Lab, on: Placed<'_>) -> Vec<Entry> {
     let coordinators = lab.placed(Role::Coordinator);
     let datanodes = lab.placed(Role::Datanode);
     let of_coordinators = coordinators.iter().map(|placed| entry(placed, Kind::Coordinator, false, false));
+    let is_primary = |index| lab.cluster.primary == Primary::First && index == 0;
     let of_datanodes = datanodes
         .iter()
         .enumerate()
-        .map(|(index, placed)| entry(placed, Kind::Datanode, index == 0, placed.node.name == on.node.name));
+        .map(|(index, placed)| entry(placed, Kind::Datanode, is_primary(index), placed.node.name == on.node.name));
     of_coordinators.chain(of_datanodes).collect()
 }
 
@@ -246,6 +248,19 @@ mod tests {
     }
 
     #[test]
+    fn a_primary_that_is_not_wanted_any_more_takes_one() {
+        let mut lab = smaller(2);
+        lab.cluster.primary = Primary::None;
+        assert_eq!(
+            first(&lab, &right()),
+            [
+                "alter node datanode_1 with (host = 'db-192-168-122-173', port = 1923, primary = false, preferred = true)",
+                "select pgxc_pool_reload()"
+            ]
+        );
+    }
+
+    #[test]
     fn nodes_that_left() {
         let mut rows = right();
         rows.push(row("coordinate_3", "C", "x", 1921, false, false));
@@ -256,37 +271,46 @@ mod tests {
     /// Whatever the catalog looks like, rounds of a faithful imitation of the server end in the right catalog.
     #[test]
     fn every_start_converges() {
-        let lab = smaller(2);
-        for broken in 0..64u32 {
-            let mut rows = right();
-            if broken & 1 == 1 {
-                rows[0] = row("coordinate_1", "C", "localhost", 5432, false, false);
+        for primary in [Primary::First, Primary::None] {
+            for broken in 0..64 {
+                converges(primary, broken);
             }
-            rows[2] = row(
-                "datanode_1",
-                "D",
-                if broken & 2 == 2 { "old" } else { "db-192-168-122-173" },
-                1923,
-                broken & 4 == 4,
-                true,
-            );
-            rows[3] = row("datanode_2", "D", "db-192-168-122-174", 1923, broken & 8 == 8, broken & 16 == 16);
-            if broken & 32 == 32 {
-                rows.remove(1);
-            }
-            let mut rounds = 0;
-            loop {
-                let statements = first(&lab, &rows);
-                if statements.is_empty() {
-                    break;
-                }
-                rounds += 1;
-                assert!(rounds <= 2, "start {broken}: {statements:?}");
-                serve(&mut rows, &statements);
-            }
-            rows.sort();
-            assert_eq!(rows, right(), "start {broken}");
         }
+    }
+
+    fn converges(primary: Primary, broken: u32) {
+        let mut lab = smaller(2);
+        lab.cluster.primary = primary;
+        let mut rows = right();
+        if broken & 1 == 1 {
+            rows[0] = row("coordinate_1", "C", "localhost", 5432, false, false);
+        }
+        rows[2] = row(
+            "datanode_1",
+            "D",
+            if broken & 2 == 2 { "old" } else { "db-192-168-122-173" },
+            1923,
+            broken & 4 == 4,
+            true,
+        );
+        rows[3] = row("datanode_2", "D", "db-192-168-122-174", 1923, broken & 8 == 8, broken & 16 == 16);
+        if broken & 32 == 32 {
+            rows.remove(1);
+        }
+        let mut rounds = 0;
+        loop {
+            let statements = first(&lab, &rows);
+            if statements.is_empty() {
+                break;
+            }
+            rounds += 1;
+            assert!(rounds <= 2, "start {broken}, {primary:?}: {statements:?}");
+            serve(&mut rows, &statements);
+        }
+        rows.sort();
+        let mut wanted = right();
+        wanted[2][4] = Some(if primary == Primary::First { "t" } else { "f" }.to_owned());
+        assert_eq!(rows, wanted, "start {broken}, {primary:?}");
     }
 
     /// What nodemgr.c does with the statements of one session.

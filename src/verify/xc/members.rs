@@ -42,7 +42,7 @@ pub(super) const CHECKS: &[Check] = &[
         id: "nodes",
         proves: "every coordinator knows every node, by one name and one address",
         how: "pgxc_node on every coordinator",
-        expected: "the same rows but for nodeis_preferred; one primary; node_id is the hash of the name",
+        expected: "the same rows but for nodeis_preferred; the primary of lab.yaml; node_id is the hash of the name",
         suite: Suite::Quick,
         needs: Needs::Nothing,
         tables: &[],

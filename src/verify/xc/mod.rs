@@ -4,6 +4,7 @@
 
 #[cfg(test)]
 mod broken;
+mod copies;
 mod members;
 mod placement;
 mod plans;
@@ -19,7 +20,7 @@ use crate::lab::{Lab, Placed, Role};
 
 /// Everything that is checked, in the order in which it is.
 pub static CATALOGUE: &[&[Check]] =
-    &[members::CHECKS, placement::CHECKS, plans::CHECKS, transactions::CHECKS, members::LAST];
+    &[members::CHECKS, copies::CHECKS, placement::CHECKS, plans::CHECKS, transactions::CHECKS, members::LAST];
 
 /// Datanodes in the order of their names, which is the order that the placement of rows counts in (spec 2.9).
 fn datanodes(lab: &Lab) -> Vec<Placed<'_>> {

@@ -3,7 +3,7 @@
 use super::{coordinators, datanodes, everywhere, first, own, placement::OF_PLANS};
 use crate::{
     engine::hash_placement,
-    lab::{Lab, Role},
+    lab::{Lab, Primary, Role},
     verify::{
         check::{Check, Needs, Suite},
         judgement::{Finding, Findings, Judgement},
@@ -49,9 +49,9 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "plan-write",
-        proves: "a replicated table is written on the primary first, then on all others",
+        proves: "a replicated table is written on all datanodes, on the primary first where there is one",
         how: "EXPLAIN of an insert, with num_nodes",
-        expected: "primary node count=1, and all other datanodes as node count",
+        expected: "primary node count=1 and all other datanodes as node count; 0 and all with `primary: none`",
         suite: Suite::Full,
         needs: Needs::Nothing,
         tables: OF_PLANS,
@@ -126,8 +126,8 @@ fn judge_read(lab: &Lab, seen: &Seen) -> Judgement {
 }
 
 fn judge_write(lab: &Lab, seen: &Seen) -> Judgement {
-    let others = datanodes(lab).len() - 1;
-    let expected = format!("(primary node count=1, node count={others})");
+    let primary = usize::from(lab.cluster.primary == Primary::First);
+    let expected = format!("(primary node count={primary}, node count={})", datanodes(lab).len() - primary);
     let mut findings = Findings::default();
     for sight in seen.all("write/") {
         let plan = sight.text();
@@ -161,4 +161,24 @@ fn judge_count(_: &Lab, seen: &Seen) -> Judgement {
         shipped(&mut findings, &place, &seen.get(&format!("plan/{way}"))?.text(), "__REMOTE_GROUP_QUERY__");
     }
     findings.or("6000 both times, counted on the datanodes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{engine::fixture::smaller, verify::seen::Sight};
+
+    #[test]
+    fn without_a_primary_all_datanodes_are_written_alike() {
+        let plan = |primary, others| {
+            let line = format!("Data Node Scan (primary node count={primary}, node count={others}) on \"x\"");
+            Seen(vec![Sight { key: "write/c".into(), at: "c".into(), rows: vec![vec![Some(line)]] }])
+        };
+        let mut lab = smaller(2);
+        for (primary, seen) in [(Primary::First, plan(1, 1)), (Primary::None, plan(0, 2))] {
+            lab.cluster.primary = primary;
+            assert!(judge_write(&lab, &seen).is_ok(), "{primary:?}");
+        }
+        assert!(judge_write(&lab, &plan(1, 1)).is_err(), "a mark that lab.yaml does not want");
+    }
 }
