@@ -60,6 +60,21 @@ fn nothing_to_run_has_an_exit_code_of_its_own() {
 }
 
 #[test]
+fn a_lab_on_the_machine_itself_is_refused_before_anything_is_touched() {
+    let home = tempfile::tempdir().expect("a directory");
+    recorded(home.path());
+    let path = home.path().join("labs/two/lab.json");
+    let record = fs::read_to_string(&path).expect("the record").replace("name: two", "host: system\\nname: two");
+    fs::write(&path, record).expect("the record");
+    for (verb, words) in [("drill", &["run", "clock-skewed"][..]), ("fault", &["pause", "db2"])] {
+        let refused = run(home.path(), verb, &[words, &["--lab", "two"]].concat());
+        assert_eq!(refused.status.code(), Some(2));
+        let told = text(&refused.stderr);
+        assert!(told.starts_with("error: nothing is broken on purpose in a lab of `host: system`\nhint: "), "{told}");
+    }
+}
+
+#[test]
 fn what_is_broken_is_told() {
     let home = tempfile::tempdir().expect("a directory");
     let none = run(home.path(), "fault", &["list", "--lab", "two"]);

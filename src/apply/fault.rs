@@ -7,7 +7,7 @@ use crate::{
     host::{Link, Links},
     hypervisor::DomainState,
     journal::Entry,
-    lab::{Fault, HostKind, Node, NodeName, Role},
+    lab::{Fault, Node, NodeName, Role},
     plan::Step,
 };
 use std::{
@@ -24,10 +24,7 @@ impl Site {
     /// # Errors
     /// When the host is the machine itself: what is broken there could be somebody else's.
     pub(super) async fn make(&self, fault: &Fault) -> Result<Outcome> {
-        if self.host()?.kind() == HostKind::System {
-            return Err(Error::new(Class::Usage, "nothing is broken on purpose in a lab of `host: system`")
-                .hint("its network and its NFS server may be others', too; `host: private` has its own"));
-        }
+        Fault::check_host(self.lab.host)?;
         self.journal.write(Entry::Broken { fault: fault.clone() })?;
         let what = match fault {
             Fault::KillComponent { node, role } => self.kill_component(self.named(node)?, *role).await?,

@@ -17,6 +17,7 @@ use crate::{
     error::{Class, Error, Result, ResultExt},
     event::{Event, Events},
     evidence::{self, Haste},
+    lab::Fault,
     status,
     ui::{self, Table},
 };
@@ -79,6 +80,7 @@ pub async fn run(arguments: &Arguments, names: &[String]) -> Result<u8> {
 
 async fn prepare(arguments: &Arguments, names: &[String]) -> Result<(Ground, Vec<&'static Drill>, crate::host::Lock)> {
     let standing = Standing::find(arguments)?;
+    Fault::check_host(standing.lab.host)?;
     let home = context::home(arguments)?;
     let lock = take(&home, standing.lab.name.as_str())?;
     let drills = drill::chosen(names, standing.record.engine, &standing.lab)?;

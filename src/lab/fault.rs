@@ -3,7 +3,8 @@
 //! A fault is data and says everything that breaking and mending it need, so that whoever finds one in the journal can
 //! mend it, also when the run that made it was killed.
 
-use super::{NodeName, Role};
+use super::{HostKind, NodeName, Role};
+use crate::error::{Class, Error, Result};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, fmt};
 
@@ -69,6 +70,20 @@ impl Fault {
             | Fault::ClockSkew { node, .. }
             | Fault::SlowLink { node, .. } => Some(node),
             Fault::Partition { .. } | Fault::StallNfs => None,
+        }
+    }
+
+    /// Refuses a kind of host on which nothing is broken on purpose.
+    ///
+    /// # Errors
+    /// When a lab there shares the machine with others.
+    pub fn check_host(host: HostKind) -> Result<()> {
+        match host {
+            HostKind::Private => Ok(()),
+            HostKind::System => {
+                Err(Error::new(Class::Usage, "nothing is broken on purpose in a lab of `host: system`")
+                    .hint("its network and its NFS server may be others', too; `host: private` has its own"))
+            }
         }
     }
 
