@@ -1,12 +1,9 @@
 //! Steps of a restore: files into their places, memory into guests, all guests go on at once, and a proof that the
 //! cluster did not notice.
 
-use super::{
-    doubt::{Doubts, open_gxids},
-    site::Site,
-};
+use super::{doubt::Doubts, site::Site};
 use crate::{
-    engine::{InDoubt, Writes},
+    engine::{InDoubt, Writes, open_gxids},
     error::{Class, Error, Result, ResultExt},
     event::Outcome,
     gtm,

@@ -3,6 +3,7 @@
 //! An engine decides and never acts: the same executor runs both implementations.
 
 pub(crate) mod conf;
+mod doubt;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod hba;
@@ -11,6 +12,7 @@ mod postgres_xc;
 mod transient;
 mod unit;
 
+pub use doubt::{ABANDONED, Holders, open_gxids};
 pub use postgres_fdw::PostgresFdw;
 pub use postgres_xc::{ENGINE_DISK, PostgresXc, hash_counts, hash_placement, node_id};
 pub use transient::{is_transient, retried};

@@ -35,6 +35,8 @@ const BREAKS: &[Break] = &[
         alter: |seen| seen.gain("prepared/datanode_1", &["T10321"]) },
     Break { id: "in-doubt", what: "somebody's forgotten transaction", place: "coordinate_2",
         alter: |seen| seen.gain("prepared/coordinate_2", &["mine"]) },
+    Break { id: "open-gxids", what: "a coordinator was killed in a transaction", place: "the GTM",
+        alter: |seen| for key in ["open/before", "open/after"] { seen.set(key, 0, "10321:10400:10321"); } },
     Break { id: "settings", what: "a datanode has another value", place: "datanode_2",
         alter: |seen| seen.set_of("datanode/datanode_2", "max_prepared_transactions", 1, "5") },
     Break { id: "settings", what: "a coordinator has another version", place: "coordinate_2",

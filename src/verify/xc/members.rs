@@ -2,7 +2,8 @@
 
 use super::{coordinator, coordinators, datanodes, direct, everywhere, first, own};
 use crate::{
-    engine::{Engine, PostgresXc, node_id},
+    engine::{Engine, Holders, PostgresXc, node_id, open_gxids},
+    error::Error,
     lab::{Lab, Placed, Role},
     verify::{
         check::{Check, Needs, Suite},
@@ -59,6 +60,17 @@ pub(super) const CHECKS: &[Check] = &[
         tables: &[],
         script: ask_in_doubt,
         judge: judge_in_doubt,
+    },
+    Check {
+        id: "open-gxids",
+        proves: "the GTM holds no GXID open that nobody has",
+        how: "txid_current_snapshot() on a coordinator, locks and prepared transactions on every server, and the snapshot again",
+        expected: "for each GXID that is open before and after, a session or a prepared transaction",
+        suite: Suite::Quick,
+        needs: Needs::Nothing,
+        tables: &[],
+        script: ask_open_gxids,
+        judge: judge_open_gxids,
     },
     Check {
         id: "settings",
@@ -247,7 +259,7 @@ fn judge_in_doubt(_: &Lab, seen: &Seen) -> Judgement {
             let of_the_cluster = gid.strip_prefix('T').is_some_and(|rest| rest.parse::<u32>().is_ok());
             let expected = "no transaction that is prepared for more than a minute";
             findings.add(if of_the_cluster {
-                let remedy = "`pgxc_clean` on a coordinator ends what a crash left; `pgxc-lab restore` runs it too";
+                let remedy = "`pgxc-lab up` ends what a crash left";
                 Finding::wrong(node, expected, format!("`{gid}`, of a commit that did not end"), remedy)
             } else {
                 let remedy =
@@ -255,6 +267,46 @@ fn judge_in_doubt(_: &Lab, seen: &Seen) -> Judgement {
                 Finding::wrong(node, expected, format!("`{gid}`; it holds its locks"), remedy).doubtful()
             });
         }
+    }
+    findings.or("none")
+}
+
+fn ask_open_gxids(lab: &Lab) -> Script {
+    let Some(in_doubt) = PostgresXc.in_doubt(lab) else { return Script::default() };
+    let servers = coordinators(lab).into_iter().chain(datanodes(lab));
+    let held =
+        servers.map(|placed| vec![Session::with(&placed).sql(format!("held/{}", placed.name), &in_doubt.holders)]);
+    Script::default()
+        .then(first(lab).sql("open/before", &in_doubt.open))
+        .together(held.collect::<Vec<_>>())
+        .then(first(lab).sql("open/after", &in_doubt.open))
+}
+
+/// A session takes its GXID a moment before its lock: what was open before all others were asked has long had it.
+fn judge_open_gxids(_: &Lab, seen: &Seen) -> Judgement {
+    let at = seen.get("open/before")?.at.clone();
+    let odd = |error: Error| {
+        Finding::wrong(&at, "GXIDs", error.message(), "`pgxc-lab status` tells whether all servers answer")
+    };
+    let mut holders = Holders::default();
+    for (place, sight) in seen.all("held/").enumerate() {
+        holders.add(place, &sight.rows).map_err(odd)?;
+    }
+    let open = |key| open_gxids(seen.value(key)?).map_err(odd);
+    let (before, after) = (open("open/before")?, open("open/after")?);
+    let lasting = before.intersection(&after).copied().collect();
+    let lost: Vec<String> = holders.without(lasting).iter().map(u32::to_string).collect();
+    let mut findings = Findings::default();
+    if !lost.is_empty() {
+        findings.add(Finding::wrong(
+            "the GTM",
+            "no GXID open that nobody has",
+            format!(
+                "{}, of sessions that are gone; what they changed is seen twice, what they inserted not at all",
+                lost.join(", ")
+            ),
+            "`pgxc-lab up` closes them",
+        ));
     }
     findings.or("none")
 }
