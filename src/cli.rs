@@ -1,11 +1,13 @@
 //! The command line: its raw shape. What a verb does is under `commands`.
 
+mod ending;
 mod endpoint;
 mod fault;
 mod manual;
 mod selection;
 mod verb;
 
+pub use ending::{Checks, Ending};
 pub use endpoint::Endpoint;
 pub use fault::{FaultVerb, Lasting};
 pub use manual::{completions, man_pages};

@@ -236,6 +236,8 @@ pub(super) const RESTORE: &str = "\
 EXAMPLES
   pgxc-lab restore loaded         the lab of ./lab.yaml, after a question
   pgxc-lab restore loaded --yes   without the question
+  pgxc-lab restore loaded --verify quick
+                                  and then the checks of `verify`
   pgxc-lab restore loaded --lab xc8
                                   also when that lab is gone altogether";
 
@@ -243,7 +245,9 @@ pub(super) const REBUILD: &str = "\
 EXAMPLES
   pgxc-lab rebuild --yes          from the pristine snapshot, in seconds
   pgxc-lab rebuild --why          what changed since it was taken
-  pgxc-lab rebuild --cold --yes   without it, and a new one";
+  pgxc-lab rebuild --cold --yes   without it, and a new one
+  pgxc-lab rebuild --yes --verify full
+                                  and then all checks of `verify`";
 
 pub(super) const NIGHTLY: &str = "\
 EXAMPLES

@@ -1,6 +1,6 @@
 //! The verbs and what each of them takes.
 
-use super::{Endpoint, FaultVerb, Selection, manual};
+use super::{Ending, Endpoint, FaultVerb, Selection, manual};
 use crate::{
     lab::{BootMode, NodeName, Role, Selector},
     verify::Suite,
@@ -21,9 +21,9 @@ pub enum Verb {
         /// How new guests come to their first login [default: `boot` in lab.yaml, else auto]
         #[arg(long, value_name = "HOW")]
         boot: Option<BootMode>,
-        /// End with the checks of `verify`: `quick` or `full`; a failed one fails the run
-        #[arg(long, value_name = "SUITE")]
-        verify: Option<Suite>,
+        /// Its end
+        #[command(flatten)]
+        ending: Ending,
     },
 
     /// Remove the lab and look for leftovers
@@ -223,6 +223,9 @@ pub enum Verb {
     Restore {
         /// The snapshot
         name: NodeName,
+        /// Its end
+        #[command(flatten)]
+        ending: Ending,
     },
 
     /// Bring the lab to what `up` on an empty machine would give
@@ -235,8 +238,11 @@ pub enum Verb {
         #[arg(long)]
         cold: bool,
         /// Only tell which inputs changed since the last pristine snapshot
-        #[arg(long, conflicts_with = "cold")]
+        #[arg(long, conflicts_with_all = ["cold", "checks"])]
         why: bool,
+        /// Its end
+        #[command(flatten)]
+        ending: Ending,
     },
 
     /// Rebuild the lab every night, and keep a record of each run

@@ -40,7 +40,7 @@ use std::io::Write;
 /// Those of the verb.
 pub async fn run(arguments: &Arguments) -> Result<u8> {
     match &arguments.verb {
-        Verb::Up { verify, .. } => up::run(arguments, *verify).await,
+        Verb::Up { ending, .. } => up::run(arguments, ending.checks).await,
         Verb::Destroy => destroy::run(arguments),
         Verb::Status { watch } => status::run(arguments, *watch).await,
         Verb::Plan => plan::run(arguments).await,
@@ -67,8 +67,8 @@ pub async fn run(arguments: &Arguments) -> Result<u8> {
         Verb::Drill(cli::DrillVerb::Run { names, .. }) => drill::run(arguments, names).await,
         Verb::Fault(verb) => fault::run(arguments, verb).await,
         Verb::Snapshot(verb) => snapshot::run(arguments, verb).await,
-        Verb::Restore { name } => restore::run(arguments, name).await,
-        Verb::Rebuild { cold, why } => rebuild::run(arguments, *cold, *why).await,
+        Verb::Restore { name, ending } => restore::run(arguments, name, ending.checks).await,
+        Verb::Rebuild { cold, why, ending } => rebuild::run(arguments, *cold, *why, ending.checks).await,
         Verb::Nightly(verb) => nightly::run(arguments, verb).await,
         Verb::Image(verb) => image::run(arguments, verb).await,
         Verb::Completions { shell } => print(&cli::completions(*shell)),

@@ -5,9 +5,10 @@ use super::{
     run::{Ended, confirm, lock, shown},
     snapshot::{Wanted, create},
     up,
+    verify::conclude,
 };
 use crate::{
-    cli::Arguments,
+    cli::{Arguments, Checks},
     config, context,
     error::Result,
     event::{Event, Events},
@@ -39,7 +40,7 @@ pub struct Rebuilt {
 ///
 /// # Errors
 /// What is wrong before anything is touched; the first failure of the run.
-pub async fn run(arguments: &Arguments, cold: bool, why: bool) -> Result<u8> {
+pub async fn run(arguments: &Arguments, cold: bool, why: bool, checks: Checks) -> Result<u8> {
     let home = context::home(arguments)?;
     let lab = config::load(&arguments.file()).map_err(config::Problems::into_error)?.lab;
     if why {
@@ -51,17 +52,23 @@ pub async fn run(arguments: &Arguments, cold: bool, why: bool) -> Result<u8> {
         confirm(arguments, &question, &format!("lab `{}`", lab.name))?;
     }
     shown(arguments, |events, stop| async move {
-        let rebuilt = rebuild(arguments, events, stop, cold).await?;
+        let rebuilt = rebuild(arguments, events, stop, cold, checks).await?;
         Ok(Ended { tally: rebuilt.tally, farewell: rebuilt.farewell })
     })
     .await
 }
 
-/// The rebuild itself, under the lab's lock and with somebody who listens.
+/// The rebuild itself and the checks after it, under the lab's lock and with somebody who listens.
 ///
 /// # Errors
 /// What is wrong before the first step.
-pub async fn rebuild(arguments: &Arguments, events: Events, stop: CancellationToken, cold: bool) -> Result<Rebuilt> {
+pub async fn rebuild(
+    arguments: &Arguments,
+    events: Events,
+    stop: CancellationToken,
+    cold: bool,
+    checks: Checks,
+) -> Result<Rebuilt> {
     let home = context::home(arguments)?;
     let lab = config::load(&arguments.file()).map_err(config::Problems::into_error)?.lab.name.to_string();
     let _lock = lock(&home, &lab)?;
@@ -72,19 +79,17 @@ pub async fn rebuild(arguments: &Arguments, events: Events, stop: CancellationTo
         match restore::verify(&home, &manifest, &events).await {
             Ok(()) => {
                 let how = format!("restored {}", manifest.name);
-                let Ended { tally, farewell } = restore::act(home, manifest, events, stop).await?;
+                let ended = restore::act(home.clone(), manifest, events.clone(), stop.clone()).await?;
+                let Ended { tally, farewell } = conclude(ended, checks, arguments, home, &events, &stop).await;
                 return Ok(Rebuilt { how, key, tally, farewell });
             }
             // Nothing was touched; and a rebuild is asked for a good lab, not for that snapshot.
             Err(error) => events.note(format!("not from `{}`: {}; builds anew", manifest.name, error.message())),
         }
     }
-    build(arguments, home, &lab, inputs, events, stop).await.map(|(tally, farewell)| Rebuilt {
-        how: "built".into(),
-        key,
-        tally,
-        farewell,
-    })
+    let ended = build(arguments, home.clone(), &lab, inputs, events.clone(), stop.clone()).await?;
+    let Ended { tally, farewell } = conclude(ended, checks, arguments, home, &events, &stop).await;
+    Ok(Rebuilt { how: "built".into(), key, tally, farewell })
 }
 
 /// From nothing, and then the snapshot for next time.
@@ -95,12 +100,12 @@ async fn build(
     inputs: Inputs,
     events: Events,
     stop: CancellationToken,
-) -> Result<(Tally, String)> {
+) -> Result<Ended> {
     destroy::remove(&home, lab)?;
     let Ended { tally: built, farewell } = up::act(arguments, home.clone(), events.clone(), stop.clone()).await?;
     // A lab on the machine itself has no snapshots, so it is always built.
     if built.failure.is_some() || Host::find(&home.lab(lab)).is_some_and(|host| host.kind() == HostKind::System) {
-        return Ok((built, farewell));
+        return Ok(Ended { tally: built, farewell });
     }
     let store = Store::new(&home, lab);
     for old in outlived(&store, &inputs) {
@@ -118,7 +123,7 @@ async fn build(
         unchanged: built.unchanged + taken.tally.unchanged,
         failure: taken.tally.failure,
     };
-    Ok((tally, format!("{}{farewell}", taken.farewell)))
+    Ok(Ended { tally, farewell: format!("{}{farewell}", taken.farewell) })
 }
 
 /// Pristine snapshots that the new one replaces: that of the same inputs, and all but the newest few.

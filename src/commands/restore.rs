@@ -1,8 +1,11 @@
 //! `restore`: the lab as a snapshot has it.
 
-use super::run::{Ended, confirm, lock, shown};
+use super::{
+    run::{Ended, confirm, lock, shown},
+    verify::conclude,
+};
 use crate::{
-    cli::Arguments,
+    cli::{Arguments, Checks},
     context,
     error::Result,
     event::{Event, Events, Outcome},
@@ -24,7 +27,7 @@ const DIFFERENCE: usize = 30;
 ///
 /// # Errors
 /// What is wrong with the snapshot, before anything is touched; the first failure of the run.
-pub async fn run(arguments: &Arguments, name: &NodeName) -> Result<u8> {
+pub async fn run(arguments: &Arguments, name: &NodeName, checks: Checks) -> Result<u8> {
     let home = context::home(arguments)?;
     let lab = context::lab_name(arguments, &home)?;
     let _lock = lock(&home, &lab)?;
@@ -34,7 +37,8 @@ pub async fn run(arguments: &Arguments, name: &NodeName) -> Result<u8> {
     confirm(arguments, &question, &format!("lab `{lab}`"))?;
     shown(arguments, |events, stop| async move {
         verify(&home, &manifest, &events).await?;
-        act(home, manifest, events, stop).await
+        let ended = act(home.clone(), manifest, events.clone(), stop.clone()).await?;
+        Ok(conclude(ended, checks, arguments, home, &events, &stop).await)
     })
     .await
 }

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     apply::Site,
-    cli::Arguments,
+    cli::{Arguments, Checks},
     config, context,
     error::Result,
     event::{Event, Events},
@@ -17,7 +17,6 @@ use crate::{
     plan::{self, Plan},
     prepare::{self, Purpose},
     snapshot::replace,
-    verify::Suite,
 };
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -26,17 +25,14 @@ use tokio_util::sync::CancellationToken;
 ///
 /// # Errors
 /// The first failure of the run, or what is wrong before it.
-pub async fn run(arguments: &Arguments, suite: Option<Suite>) -> Result<u8> {
+pub async fn run(arguments: &Arguments, checks: Checks) -> Result<u8> {
     let home = context::home(arguments)?;
     let loaded = config::load(&arguments.file()).map_err(config::Problems::into_error)?;
     let _lock = lock(&home, loaded.lab.name.as_str())?;
     replace::check(&home.lab(loaded.lab.name.as_str()))?;
     shown(arguments, |events, stop| async move {
-        let mut ended = act(arguments, home.clone(), events.clone(), stop.clone()).await?;
-        if let (Some(suite), None) = (suite, &ended.tally.failure) {
-            ended.tally.failure = verify::prove(arguments, home, suite, &events, &stop).await.err();
-        }
-        Ok(ended)
+        let ended = act(arguments, home.clone(), events.clone(), stop.clone()).await?;
+        Ok(verify::conclude(ended, checks, arguments, home, &events, &stop).await)
     })
     .await
 }

@@ -1,9 +1,9 @@
 //! `verify`: is the cluster right? With exit codes of its own.
 
-use super::run::{listen, lock as take};
+use super::run::{Ended, listen, lock as take};
 use crate::{
     apply::Site,
-    cli::Arguments,
+    cli::{Arguments, Checks},
     config,
     context::{self, Standing},
     error::{Class, Error, Result, ResultExt},
@@ -149,11 +149,27 @@ async fn check(prepared: Prepared, tell: impl FnMut(&verify::report::Result)) ->
 /// The step under which a run that ends with checks shows them.
 const STEP: &str = "checks";
 
-/// Checks a lab as the end of a run that made it: one step, shown as the run's others. With the lab's lock held.
+/// Ends a run that made a lab with checks, if any are wanted and it went well. With the lab's lock held.
+pub(super) async fn conclude(
+    mut ended: Ended,
+    checks: Checks,
+    arguments: &Arguments,
+    home: Home,
+    events: &Events,
+    stop: &CancellationToken,
+) -> Ended {
+    if let (Checks::Of(suite), None) = (checks, &ended.tally.failure) {
+        ended.tally.failure = prove(arguments, home, suite, events, stop).await.err();
+    }
+    ended
+}
+
+/// One step, shown as the run's others.
 ///
 /// # Errors
-/// [`Class::Cluster`] when a check failed, with what each of them found; whatever keeps it from checking.
-pub(super) async fn prove(
+/// [`Class::Cluster`] when a check failed or left something behind, with what each of them found; whatever keeps it from
+/// checking.
+async fn prove(
     arguments: &Arguments,
     home: Home,
     suite: Suite,
@@ -191,14 +207,22 @@ fn sum_up(report: &Report) -> Result<String> {
     }
     let failed = report.results.iter().filter(|result| matches!(result.verdict, verify::Verdict::Failed { .. }));
     let ids: Vec<&str> = failed.map(|result| result.id.as_str()).collect();
-    if ids.is_empty() {
-        return Ok(text::footer(report).trim_end().to_owned());
-    }
-    let error = Error::new(Class::Cluster, format!("checks failed: {}", ids.join(", ")));
-    let error = report.failures().fold(error, |error, (id, finding)| {
+    let (message, hint) = match (ids.as_slice(), report.left.as_slice()) {
+        ([], []) => return Ok(text::footer(report).trim_end().to_owned()),
+        ([], _) => (
+            "the checks left something behind".to_owned(),
+            "`pgxc-lab verify` removes what it finds of them".to_owned(),
+        ),
+        (ids, _) => (
+            format!("checks failed: {}", ids.join(", ")),
+            format!("`pgxc-lab verify --only {}` asks again, and tells what to do", ids.join(",")),
+        ),
+    };
+    let left = report.left.iter().map(|finding| ("left behind", finding));
+    let error = report.failures().chain(left).fold(Error::new(Class::Cluster, message), |error, (id, finding)| {
         error.evidence(format!("{id}, {}: {} instead of {}", finding.place, finding.seen, finding.expected))
     });
-    Err(error.hint(format!("`pgxc-lab verify --only {}` asks again, and tells what to do", ids.join(","))))
+    Err(error.hint(hint))
 }
 
 #[cfg(test)]
@@ -231,6 +255,10 @@ mod tests {
         let error = sum_up(&report(vec![passed(), failed])).expect_err("one failed");
         assert_eq!((error.class(), error.message()), (Class::Cluster, "checks failed: hash"));
         assert_eq!(error.causes(), ["hash, datanode_2: 2 rows instead of 3 rows"]);
+        let left = vec![Finding::wrong("the cluster", "nothing is left", "a table", "drop it")];
+        let dirty = sum_up(&Report { left, ..report(vec![passed()]) }).expect_err("something is left");
+        assert_eq!((dirty.class(), dirty.message()), (Class::Cluster, "the checks left something behind"));
+        assert_eq!(dirty.causes(), ["left behind, the cluster: a table instead of nothing is left"]);
         let cut = Report { undone: vec!["hash".into()], ..report(vec![passed()]) };
         assert_eq!(sum_up(&cut).expect_err("interrupted").class(), Class::Interrupted);
     }

@@ -1,13 +1,8 @@
 //! `nightly run`: what the timer calls.
 
 use crate::{
-    cli::Arguments,
-    commands::{
-        collect::scene,
-        rebuild,
-        run::{listen, lock},
-        verify,
-    },
+    cli::{Arguments, Checks},
+    commands::{collect::scene, rebuild, run::listen},
     config, context,
     error::{Class, Result, ResultExt},
     event::Events,
@@ -61,13 +56,11 @@ pub(super) async fn run(arguments: &Arguments) -> Result<u8> {
 async fn work(arguments: &Arguments, home: &Home, events: Events, stop: CancellationToken) -> Result<Made> {
     let lab = config::load(&arguments.file()).map_err(config::Problems::into_error)?.lab;
     admission::admit(&lab, home, &home.lab(lab.name.as_str()))?;
-    let rebuilt = rebuild::rebuild(arguments, events.clone(), stop.clone(), false).await?;
-    if let Some(failure) = rebuilt.tally.failure {
-        return Err(failure);
+    let rebuilt = rebuild::rebuild(arguments, events, stop, false, Checks::Of(Suite::Quick)).await?;
+    match rebuilt.tally.failure {
+        Some(failure) => Err(failure),
+        None => Ok(Made { how: rebuilt.how, key: rebuilt.key }),
     }
-    let _lock = lock(home, lab.name.as_str())?;
-    verify::prove(arguments, home.clone(), Suite::Quick, &events, &stop).await?;
-    Ok(Made { how: rebuilt.how, key: rebuilt.key })
 }
 
 /// What lab.yaml says about the nights; a file with mistakes tells nobody and removes little.
