@@ -7,7 +7,7 @@ use crate::{
     event::Outcome,
     executor::Foresight,
     host::{
-        Host, MOUNT_PORT, NFS_PORT, chrony_directives, ganesha_conf, holds_text,
+        Host, MOUNT_PORT, NFS_PORT, READS, chrony_directives, ganesha_conf, holds_text, rereads,
         system::{self, Change, Daemon, NTP_PORT, PORTMAP_PORT, Rule, Server, Verdict},
         until_serves,
     },
@@ -310,7 +310,9 @@ impl Site {
             // Exports are read again on SIGHUP; open files and mounts of others are not disturbed.
             let pids: Vec<String> = running.iter().map(i32::to_string).collect();
             let script = format!("kill -HUP {}", pids.join(" "));
+            let before = rereads(&self.dir);
             self.host()?.script("reload the NFS server", Class::Infrastructure, &script).await?;
+            until_serves(READS, || async { rereads(&self.dir) > before }).await?;
             return Ok(Outcome::Changed("reloaded the NFS server's exports".into()));
         }
         let script = format!(

@@ -27,7 +27,7 @@ pub use place::Host;
 pub use private::{Private, end_holder, last_lines, run};
 pub use qemu::version as qemu_version;
 pub use services::{
-    MOUNT_PORT, NFS_PORT, Service, Services, chrony_directives, ganesha_conf, holds_text, until_serves,
+    MOUNT_PORT, NFS_PORT, READS, Service, Services, chrony_directives, ganesha_conf, holds_text, rereads, until_serves,
 };
 pub use tracking::Tracking;
 

@@ -22,6 +22,10 @@ pub const MOUNT_PORT: u16 = 20048;
 /// Seconds for which the NFS server may believe that a file did not change below it: configuration files are written
 /// straight into the exports, and with the server's own 60 a restarted component would read the old ones.
 const ATTRIBUTES: u32 = 1;
+/// nfs-ganesha's log, below the lab's directory.
+const GANESHA_LOG: &str = "logs/ganesha.log";
+/// Who is waited for after it was told that its exports are others.
+pub const READS: &str = "the NFS server, told to read its exports again,";
 /// The group as which a node asks whose disk is to be full.
 pub(super) const NOBODY: u32 = 65_534;
 /// How long a daemon may take to serve; all of them take well under a second on an idle host.
@@ -149,9 +153,9 @@ impl Services {
         self.host
             .script("start the NFS server", Class::Infrastructure, &script)
             .await
-            .map_err(|e| self.with_log(e, "logs/ganesha.log"))?;
+            .map_err(|e| self.with_log(e, GANESHA_LOG))?;
         let address = SocketAddr::from((lab.network.gateway, NFS_PORT));
-        self.wait("the NFS server", "logs/ganesha.log", || async {
+        self.wait("the NFS server", GANESHA_LOG, || async {
             self.host.connect(address, Duration::from_secs(1)).await.is_ok()
         })
         .await?;
@@ -171,9 +175,11 @@ impl Services {
         Ok(())
     }
 
-    /// Has the NFS server read its exports again; open files and mounts of others are not disturbed.
+    /// Has the NFS server read its exports again, and waits until it has; open files and mounts of others are not disturbed.
     async fn reload_nfs(&self) -> Result<()> {
-        self.host.script("reload the NFS server", Class::Infrastructure, "pkill -HUP -x ganesha.nfsd").await.map(drop)
+        let before = rereads(&self.lab);
+        self.host.script("reload the NFS server", Class::Infrastructure, "pkill -HUP -x ganesha.nfsd").await?;
+        self.wait(READS, GANESHA_LOG, || async { rereads(&self.lab) > before }).await
     }
 
     /// Has the NFS server stand still.
@@ -249,6 +255,11 @@ impl Services {
             Err(_) => error,
         }
     }
+}
+
+/// How often nfs-ganesha has read its exports again. A signal only asks it to: until it has, nodes get what they got before.
+pub fn rereads(lab: &LabDir) -> usize {
+    fs::read_to_string(lab.join(GANESHA_LOG)).unwrap_or_default().matches("Reread exports complete").count()
 }
 
 /// Waits until a daemon serves.
