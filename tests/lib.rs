@@ -2,6 +2,7 @@
 
 mod config;
 mod cost;
+mod document;
 mod download;
 mod drill;
 mod e2e;
