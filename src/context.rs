@@ -6,7 +6,9 @@ use crate::{
     engine::{self, Engine},
     error::{Class, Error, Result, ResultExt},
     fit::{self, Proportion},
+    guest::System,
     host::{Accelerator, Home, Host, LabDir, capacity},
+    image::ImageDefinition,
     lab::{EngineKind, Failover, Lab, Node, Role},
     remote::Keys,
     sql::Login,
@@ -175,6 +177,14 @@ impl Standing {
             Error::new(Class::Usage, format!("lab `{}` has no node `{name}`", self.lab.name))
                 .hint(format!("it has {}", names.join(", ")))
         })
+    }
+
+    /// The guests' system.
+    ///
+    /// # Errors
+    /// When this version does not have their image any more.
+    pub fn system(&self) -> Result<System> {
+        Ok(ImageDefinition::find(&self.record.image)?.system)
     }
 
     /// Its keys.

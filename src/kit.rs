@@ -3,7 +3,7 @@
 
 use crate::{
     digest,
-    engine::Build,
+    engine::{Build, ENGINE_DISK},
     error::{Class, Error, Result, ResultExt},
     event::Outcome,
     host::{Home, capacity, last_lines},
@@ -189,7 +189,9 @@ impl Kit {
         let disk = part.join(DISK);
         let mut command = tokio::process::Command::new("mke2fs");
         command
-            .args(["-q", "-F", "-t", "ext4", "-O", "^has_journal", "-L", "pgxc-engine", "-E", "root_owner=0:0", "-d"])
+            .args(["-q", "-F", "-L", ENGINE_DISK, "-E", "root_owner=0:0"])
+            .args(self.definition.system.guest().read_only_filesystem())
+            .arg("-d")
             .arg(&tree)
             .arg(&disk)
             .arg(format!("{}k", size >> 10));

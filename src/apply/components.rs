@@ -7,6 +7,7 @@ use crate::{
     error::{Class, Error, Result},
     event::Outcome,
     executor::Foresight,
+    guest::Init,
     hypervisor::DomainState,
     journal::Entry,
     lab::{Node, Placed, Role},
@@ -70,13 +71,12 @@ impl Site {
     pub(super) async fn halt(&self, node: &Node, setup: &ComponentSetup) -> Result<()> {
         // `up` must not believe any more that this node's components serve.
         self.journal.write(Entry::Intent { step: format!("{}/serve", node.name) })?;
-        let script = format!("systemctl stop {}\n{}", setup.unit, is_stopped(setup));
+        let script = format!("{}{}", self.init().stop(&setup.unit), is_stopped(self.init(), setup));
         let stopped = self.shell(node).await?.script("stop a component", &script).await;
         stopped.map(drop).map_err(|error| {
-            error.context(format!("`{}` of `{}` does not end", setup.unit, node.name)).hint(format!(
-                "`pgxc-lab ssh {} -- systemctl status {}` shows what it is waiting for",
-                node.name, setup.unit
-            ))
+            error
+                .context(format!("`{}` of `{}` does not end", setup.unit, node.name))
+                .hint(format!("`pgxc-lab logs {}`, with `--component`, shows what it is waiting for", node.name))
         })
     }
 
@@ -89,7 +89,7 @@ impl Site {
             return Ok(Seen::GuestOff);
         }
         let patience = self.patience(TRY);
-        let look = async { self.shell(node).await?.run("sh -s", is_stopped(setup).as_bytes()).await };
+        let look = async { self.shell(node).await?.run("sh -s", is_stopped(self.init(), setup).as_bytes()).await };
         let output = tokio::time::timeout(patience, look).await.unwrap_or_else(|_| {
             Err(Error::new(Class::Guest, format!("`{}` does not answer within {} s", node.name, patience.as_secs())))
         });
@@ -131,15 +131,13 @@ fn judge(output: Result<Output>) -> Result<Seen> {
     }
 }
 
-/// Shell text that succeeds when a component does not run and ends with [`RUNS`] when it does, by what systemd knows and by what is there: its servers
+/// Shell text that succeeds when a component does not run and ends with [`RUNS`] when it does, by what its init knows and by what is there: its servers
 /// work in its data directory, also one that somebody started by hand. No process is started for it.
-fn is_stopped(setup: &ComponentSetup) -> String {
+fn is_stopped(init: Init, setup: &ComponentSetup) -> String {
+    let says = init.unless_ended(&setup.unit, &format!("echo \"its init says: $state\" >&2; exit {RUNS}"));
     format!(
-        "state=$(systemctl show --value -p ActiveState {unit})\n\
-         case $state in inactive | failed) ;; *) echo \"systemd says: $state\" >&2; exit {RUNS} ;; esac\n\
-         for process in /proc/[0-9]*; do\n  [ \"$process/cwd\" -ef {directory} ] || continue\n  name=\n  read -r name <\"$process/comm\"\n  \
-         case $name in gtm | gtm_proxy | postgres) echo \"still there: $name, process ${{process#/proc/}}\" >&2; exit {RUNS} ;; esac\ndone\nexit 0\n",
-        unit = setup.unit,
+        "{says}for process in /proc/[0-9]*; do\n  [ \"$process/cwd\" -ef {directory} ] || continue\n  name=\n  read -r _ name _ <\"$process/stat\"\n  \
+         case $name in '(gtm)' | '(gtm_proxy)' | '(postgres)') echo \"still there: $name, process ${{process#/proc/}}\" >&2; exit {RUNS} ;; esac\ndone\nexit 0\n",
         directory = setup.directory,
     )
 }
@@ -168,7 +166,7 @@ mod tests {
         let mut setup = crate::engine::Engine::component(&crate::engine::PostgresXc, &lab, gtm);
         setup.directory = directory.path().display().to_string();
         // A systemd that knows no unit of ours says so.
-        let text = format!("systemctl() {{ echo inactive; }}\n{}", is_stopped(&setup));
+        let text = format!("systemctl() {{ echo inactive; }}\n{}", is_stopped(Init::Systemd, &setup));
         let look = || std::process::Command::new("sh").args(["-c", &text]).output().expect("sh is there").status.code();
         assert_eq!(look(), Some(0));
         let named_gtm = directory.path().join("gtm");

@@ -69,7 +69,7 @@ impl Site {
             && self.next_gxid(active).await.is_ok()
         {
             let setup = self.engine.component(&self.lab, standby);
-            let script = format!("systemctl restart {}\n", setup.unit);
+            let script = self.init().restart(&[setup.unit.as_str()]);
             self.shell(standby.node).await?.script("restart the standby", &script).await.map_err(refuse)?;
             return self
                 .wait_for_service("resync", standby.node, &setup, self.serving_deadline())
@@ -197,7 +197,7 @@ impl Site {
             .filter(|component| matches!(component.ready, Ready::Query { .. }))
             .collect();
         let shell = self.shell(proxy.node).await?;
-        let restart = format!("systemctl restart --no-block {}\n", setup.unit);
+        let restart = self.init().restart_soon(&setup.unit);
         for told in 1..=TOLD + 1 {
             let (script, how) =
                 if told <= TOLD { (&takeover.reconnect, "reconnected") } else { (&restart, "restarted") };

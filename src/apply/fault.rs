@@ -15,9 +15,6 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-/// Sets the clock of a guest, with nobody who sets it right. The daemon comes back at every boot.
-const TIME_DAEMON: &str = "chrony.service";
-
 impl Site {
     /// Makes a fault. The journal knows of it before anything is touched.
     ///
@@ -107,7 +104,7 @@ impl Site {
                 if self.state_of(node).await? != Some(DomainState::Running) {
                     return Ok("its clock is set when it boots".to_owned());
                 }
-                let script = format!("systemctl start {TIME_DAEMON}\n");
+                let script = self.init().start(self.system().guest().time_service());
                 self.shell(self.named(node)?).await?.script("set the clock right", &script).await?;
                 self.settle(step, &[node.to_string()]).await?;
                 "its clock is right".to_owned()
@@ -123,7 +120,7 @@ impl Site {
         })
     }
 
-    /// Every process of a component, as if by the kernel; and systemd, which would start it again within seconds, is told
+    /// Every process of a component, as if by the kernel; and its init, which would start it again within seconds, is told
     /// not to.
     async fn kill_component(&self, node: &Node, role: Role) -> Result<String> {
         // What was the GTM may be the standby by now.
@@ -136,7 +133,7 @@ impl Site {
         })?;
         let setup = self.engine.component(&self.lab, placed);
         // Whether there was one to be killed is of no interest: none must be left.
-        let script = format!("systemctl kill --signal=KILL {} || true\n", setup.unit);
+        let script = self.init().kill(&setup.unit);
         self.shell(node).await?.script("kill a component", &script).await?;
         self.halt(node, &setup).await?;
         Ok(format!("`{}` was killed, and stays down", placed.name))
@@ -164,7 +161,9 @@ impl Site {
         // From the host's clock and not the guest's: the same fault twice is one.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let then = i64::try_from(now).unwrap_or(i64::MAX).saturating_add(seconds);
-        let script = format!("systemctl stop {TIME_DAEMON}\ndate -s @{then} >/dev/null\n");
+        // Nobody may set it right; the service comes back at every boot.
+        let stop = self.init().stop(self.system().guest().time_service());
+        let script = format!("{stop}date -s @{then} >/dev/null\n");
         self.shell(node).await?.script("set the clock wrong", &script).await?;
         let way = if seconds < 0 { "behind" } else { "ahead" };
         Ok(format!("its clock is {} s {way}", seconds.unsigned_abs()))

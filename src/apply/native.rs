@@ -121,7 +121,7 @@ impl Site {
         let mut text = String::new();
         for component in self.components(node) {
             text.push_str(&describe(&component.files));
-            text.push_str(&component.unit_text);
+            text.push_str(component.service_text(self.init()));
         }
         crate::digest::of_text(&text)
     }

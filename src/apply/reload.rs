@@ -23,11 +23,7 @@ impl Site {
         let databases = components.iter().filter(|component| matches!(component.ready, Ready::Query { .. }));
         let units: Vec<&str> = databases.map(|component| component.unit.as_str()).collect();
         let files = |component: &ComponentSetup| component.files.iter().map(until_seen).collect::<String>();
-        let script = format!(
-            "{}systemctl kill --signal=HUP --kill-who=main {}\n",
-            components.iter().map(files).collect::<String>(),
-            units.join(" ")
-        );
+        let script = format!("{}{}", components.iter().map(files).collect::<String>(), self.init().reload(&units));
         self.shell(node).await?.script("reload the configuration", &script).await?;
         self.progress(&step.id, "waits for the new values");
         let look = Look {

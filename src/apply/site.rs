@@ -4,7 +4,7 @@ use crate::{
     engine::{self, ComponentSetup, Engine},
     error::{Class, Error, Result, ResultExt},
     event::{Event, Events},
-    guest::{Content, GuestFile, System},
+    guest::{Content, GuestFile, Init, System},
     host::{Accelerator, Exports, Home, Host, LabDir, Services},
     hypervisor::{Libvirt, SeenDomain},
     image::Image,
@@ -258,6 +258,11 @@ impl Site {
     /// The guests' system.
     pub fn system(&self) -> System {
         self.image.definition.system
+    }
+
+    /// What starts the guests' services.
+    pub(super) fn init(&self) -> Init {
+        self.system().init()
     }
 
     /// Every file that the guest of a node must have on its own disk.

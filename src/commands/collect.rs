@@ -90,9 +90,10 @@ pub(super) fn scene(
     let nodes = standing.as_ref().map(|standing| &standing.lab).or(written.as_ref()).map(|lab| lab.nodes.as_slice());
     let guests = nodes.unwrap_or_default().iter().map(|node| Guest {
         name: node.name.to_string(),
-        ssh: standing.as_ref().and_then(|standing| ssh::client(standing, node).ok()).map(|mut ssh| {
+        ssh: standing.as_ref().and_then(|standing| {
+            let (mut ssh, system) = (ssh::client(standing, node).ok()?, standing.system().ok()?);
             ssh.args(["-o", "ConnectTimeout=10"]).arg(node.name.as_str());
-            ssh
+            Some((ssh, system.init()))
         }),
     });
     let guests = guests.collect();

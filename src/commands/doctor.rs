@@ -8,7 +8,6 @@ use crate::{
     error::{Class, Error, Result},
     guest::{Finding, parse_report},
     host::{self, capacity, choose_accelerator, system},
-    image::ImageDefinition,
     journal::Journal,
     lab::{Acceleration, HostKind, Lab, Node},
     remote::Ssh,
@@ -104,7 +103,7 @@ fn machine_checks(lab: &Lab, dir: &host::LabDir) -> Vec<Check> {
 }
 
 async fn guest_report(standing: &Standing, lab: &Lab, node: &Node, apply: bool) -> Result<Vec<Finding>> {
-    let system = ImageDefinition::find(&standing.record.image)?.system;
+    let system = standing.system()?;
     let files = engine::guest_files(standing.engine.as_ref(), system, lab, node);
     let script = format!("APPLY={}\n{}", u8::from(apply), system.guest().tune_script(lab, node, &files));
     let patience = REPORT * standing.record.accelerator.patience();

@@ -5,6 +5,7 @@ use crate::{
     cli::Arguments,
     context::Standing,
     error::{Class, Error, Result},
+    guest::Follow,
     lab::{NodeName, Role},
 };
 use std::{os::unix::process::CommandExt, process::Command};
@@ -40,12 +41,12 @@ pub async fn run(arguments: &Arguments, node: &NodeName, follow: bool, component
                 placed.ok_or_else(|| Error::new(Class::Usage, format!("`{}` runs no {}", node.name, role.as_str())))?;
             let setup = lab.engine.component(&lab.lab, placed);
             let mut ssh = ssh::client(&lab, node)?;
-            let (follow_unit, follow_file) = if follow { ("-f", "-F") } else { ("", "") };
+            let (follow_unit, follow_file) = if follow { (Follow::Yes, "-F") } else { (Follow::No, "") };
             // The newest log file of the server itself, and what the unit wrote.
             ssh.arg(node.name.as_str()).arg(format!(
-                "journalctl --no-pager -q -n {LINES} {follow_unit} -u {} & newest=$(ls -t {d}/pg_log/* {d}/*.log 2>/dev/null | head -n 1); \
+                "{} & newest=$(ls -t {d}/pg_log/* {d}/*.log 2>/dev/null | head -n 1); \
                  [ -z \"$newest\" ] || tail -v -n {LINES} {follow_file} \"$newest\"; wait",
-                setup.unit,
+                lab.system()?.init().log(&setup.unit, LINES, follow_unit).trim_end(),
                 d = setup.directory
             ));
             ssh

@@ -9,12 +9,14 @@ pub(crate) mod fixture;
 mod hba;
 mod postgres_fdw;
 mod postgres_xc;
+mod script;
 mod transient;
 mod unit;
 
 pub use doubt::{ABANDONED, Holders, open_gxids};
 pub use postgres_fdw::PostgresFdw;
 pub use postgres_xc::{ENGINE_DISK, PostgresXc, hash_counts, hash_placement, node_id};
+pub use script::InitScript;
 pub use transient::{is_transient, retried};
 pub use unit::GUARD;
 
@@ -116,6 +118,8 @@ pub struct ComponentSetup {
     pub unit: String,
     /// Text of the unit.
     pub unit_text: String,
+    /// Its init script, for guests without systemd.
+    pub script: InitScript,
     /// How to see that it serves.
     pub ready: Ready,
 }
@@ -227,17 +231,31 @@ pub fn components(engine: &dyn Engine, lab: &Lab, node: &Node) -> Vec<ComponentS
     placed.map(|placed| engine.component(lab, placed)).collect()
 }
 
-/// Every file that the guest of a node must have on its own disk: its system's, the engine's, and the units where it has
-/// systemd. There are no init scripts of the components yet: an image whose guests need them is none that `up` takes.
+impl ComponentSetup {
+    /// What its guest's init is told of it.
+    pub fn service_text(&self, init: Init) -> &str {
+        match init {
+            Init::Systemd => &self.unit_text,
+            Init::Scripts => &self.script.text,
+        }
+    }
+}
+
+/// Every file that the guest of a node must have on its own disk: its system's, the engine's, and what its init is told of the
+/// components.
 pub fn guest_files(engine: &dyn Engine, system: System, lab: &Lab, node: &Node) -> Vec<GuestFile> {
     const UNITS: &str = "/etc/systemd/system";
     let mut files = system.guest().files(lab, node);
     files.extend(engine.node_files(lab, node));
-    if system.init() != Init::Systemd {
+    let components = components(engine, lab, node);
+    if system.init() == Init::Scripts {
         files.retain(|file| !file.path.starts_with(UNITS));
+        if !components.is_empty() {
+            files.extend(script::files(components.into_iter().map(|it| (it.unit, it.script)).collect()));
+        }
         return files;
     }
-    for component in components(engine, lab, node) {
+    for component in components {
         let unit = format!("{UNITS}/{}", component.unit);
         files.push(GuestFile::link(format!("{UNITS}/multi-user.target.wants/{}", component.unit), &unit));
         files.push(GuestFile::text(unit, component.unit_text));

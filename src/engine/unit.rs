@@ -1,6 +1,7 @@
-//! systemd units of the components, the same frame for both engines.
+//! systemd units of the components, the same frame for both engines; the init scripts of script.rs come from the same
+//! description.
 
-use crate::lab::{Component, Lab, Limit};
+use crate::lab::{Component, Lab, Limit, Role};
 
 /// File in the root of every export, written by pgxc-lab when it makes the export: where it is missing, the export
 /// is not mounted and nothing may start or initialise (spec 1.14.18).
@@ -11,6 +12,8 @@ const RESTART_SECONDS: u32 = 3;
 
 /// What differs between the units.
 pub(crate) struct Unit<'a> {
+    /// The component's kind.
+    pub role: Role,
     /// One line for people.
     pub description: String,
     /// Units of the same guest that must be up before this one, where they exist.
@@ -31,6 +34,8 @@ pub(crate) struct Unit<'a> {
     pub wait: Option<String>,
     /// The server's command line.
     pub command: String,
+    /// A command that runs while the server does, where no other unit runs it.
+    pub beside: Option<String>,
     /// Shell text that ends when the server listens.
     pub listening: Option<String>,
     /// How the server is stopped.
@@ -127,7 +132,7 @@ impl Unit<'_> {
     /// A pid file of a crashed guest may name a live process of the same user, and the server would refuse to start
     /// (spec 2.6): it is stale unless that process works in this very directory. So are the locks of PostgreSQL's sockets:
     /// after a power cut, that of a datanode may name what is now the coordinator.
-    fn checks(&self, lab: &Lab) -> String {
+    pub(super) fn checks(&self, lab: &Lab) -> String {
         let Unit { directory, proof, pid_file, .. } = self;
         let stale: Vec<String> = self.stale.iter().map(|file| format!(" {directory}/{file}")).collect();
         let remove = if stale.is_empty() { String::new() } else { format!(" rm -f{};", stale.concat()) };

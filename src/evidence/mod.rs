@@ -8,6 +8,7 @@ pub use bundle::discard;
 
 use crate::{
     error::Result,
+    guest::Init,
     host::{Exports, Host, LabDir},
     prepare::LockFile,
 };
@@ -62,8 +63,8 @@ pub enum Haste {
 pub struct Guest {
     /// Its name.
     pub name: String,
-    /// The start of a command that runs another one on it, if it may run.
-    pub ssh: Option<Command>,
+    /// The start of a command that runs another one on it, if it may run, and what starts its services.
+    pub ssh: Option<(Command, Init)>,
 }
 
 /// Gathers everything into `file`. Blocks, for minutes when guests are dead.
@@ -187,7 +188,7 @@ fn guests(bundle: &mut Bundle, scene: &mut Scene) -> Result<()> {
     let mut answers = Vec::new();
     // All at once: each that hangs would cost its whole time.
     for guest in &mut scene.guests {
-        let child = guest.ssh.take().and_then(|ssh| journal_of(&ssh, scene.since).spawn().ok());
+        let child = guest.ssh.take().and_then(|(ssh, init)| journal_of(init, &ssh, scene.since).spawn().ok());
         answers.push((guest.name.clone(), child.map(|child| std::thread::spawn(|| child.wait_with_output()))));
     }
     let mut dead = Vec::new();
@@ -221,11 +222,10 @@ fn guests(bundle: &mut Bundle, scene: &mut Scene) -> Result<()> {
 }
 
 /// ssh is given an end: a guest without memory accepts connections and says nothing for ever.
-fn journal_of(ssh: &Command, since: Option<Timestamp>) -> Command {
+fn journal_of(init: Init, ssh: &Command, since: Option<Timestamp>) -> Command {
     let mut command = Command::new("timeout");
     command.args(["--kill-after=5", GUEST]).arg(ssh.get_program()).args(ssh.get_args());
-    let since = since.map(|since| format!(" --since=@{}", since.as_second())).unwrap_or_default();
-    command.arg(format!("journalctl --no-pager --quiet -o short-precise -n {LINES}{since}"));
+    command.arg(init.journal(LINES, since.map(Timestamp::as_second)).trim_end());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -323,7 +323,7 @@ mod tests {
         let ssh = |script: &str| {
             let mut command = Command::new("sh");
             command.args(["-c", script]);
-            Some(command)
+            Some((command, Init::Systemd))
         };
         let scene = Scene {
             dir: Home::new(home.path()).lab("none"),

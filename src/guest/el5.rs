@@ -4,7 +4,10 @@ use super::{
     GuestFile, GuestSystem, MARK, hosts,
     tune::{self, Dialect},
 };
-use crate::lab::{Guest, Lab, Node};
+use crate::{
+    engine::ENGINE_DISK,
+    lab::{Guest, Lab, Node},
+};
 
 /// CentOS 5.9 with init scripts, ntpdate by cron, iptables and portmap, as `images/centos-5.9` installs it.
 pub struct El5;
@@ -89,6 +92,16 @@ impl GuestSystem for El5 {
     fn power_off(&self) -> &'static str {
         "/sbin/poweroff"
     }
+
+    /// Runs ntpdate.
+    fn time_service(&self) -> &'static str {
+        "crond.service"
+    }
+
+    /// What Linux 2.6.18 knows of ext2, by name: today's mke2fs would add what it does not.
+    fn read_only_filesystem(&self) -> &'static [&'static str] {
+        &["-t", "ext2", "-I", "128", "-O", "none,ext_attr,resize_inode,dir_index,filetype,sparse_super,large_file"]
+    }
 }
 
 fn sysctl(guest: &Guest) -> String {
@@ -111,7 +124,8 @@ fn cron(lab: &Lab) -> String {
 }
 
 /// `_netdev`: the script netfs mounts it when the network is there. A guest without its export still boots: an init
-/// script that fails stops nothing.
+/// script that fails stops nothing. The engine's disk is found by its label: this kernel tells no serial numbers of virtio
+/// disks.
 fn fstab(lab: &Lab, node: &Node) -> String {
     let mut options = lab.nfs.options.clone();
     if options.iter().all(|option| option != "_netdev") {
@@ -120,7 +134,8 @@ fn fstab(lab: &Lab, node: &Node) -> String {
     format!(
         "{MARK}LABEL=pgxc-root / ext3 defaults,noatime 1 1\ntmpfs /dev/shm tmpfs defaults 0 0\n\
          devpts /dev/pts devpts gid=5,mode=620 0 0\nsysfs /sys sysfs defaults 0 0\nproc /proc proc defaults 0 0\n\
-         {}:{} {} nfs {} 0 0\n",
+         LABEL={ENGINE_DISK} {} ext2 ro,noatime 0 0\n{}:{} {} nfs {} 0 0\n",
+        lab.cluster.prefix,
         lab.network.gateway,
         node.export,
         lab.nfs.mount,
@@ -147,6 +162,25 @@ mod tests {
         assert!(sysctl(&lab.guest).contains("\nkernel.sysrq = 0\n"));
         lab.guest.sysctl.push(("kernel.sysrq".into(), "1".into()));
         assert!(!sysctl(&lab.guest).contains("kernel.sysrq = 0"));
+    }
+
+    /// The engine's disk must be one that Linux 2.6.18 mounts.
+    #[test]
+    fn the_disk_has_nothing_that_the_kernel_does_not_know() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = directory.path().join("disk");
+        let mut make = std::process::Command::new("mke2fs");
+        make.args(["-q", "-F"]).args(El5.read_only_filesystem()).arg(&disk).arg("16384k");
+        assert!(make.status().expect("mke2fs is there").success());
+        let shown = std::process::Command::new("dumpe2fs").arg("-h").arg(&disk).output().expect("dumpe2fs is there");
+        let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+        let value =
+            |key: &str| shown.lines().find_map(|line| line.strip_prefix(key)).expect("it tells").trim().to_owned();
+        let known = ["ext_attr", "resize_inode", "dir_index", "filetype", "sparse_super", "large_file"];
+        for feature in value("Filesystem features:").split_whitespace() {
+            assert!(known.contains(&feature), "{feature}");
+        }
+        assert_eq!(value("Inode size:"), "128");
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod debian;
 mod el5;
 mod file;
 mod hosts;
+mod init;
 mod report;
 #[cfg(test)]
 mod root;
@@ -12,8 +13,11 @@ mod tune;
 
 pub use file::{Content, GuestFile};
 pub(crate) use hosts::name_lines;
+pub use init::{Follow, Init};
+pub(crate) use init::{SCRIPTS, script_name};
 pub use report::{Finding, Verdict, parse_report};
-pub use system::{Init, System};
+pub use system::System;
+pub(crate) use tune::quoted;
 
 use crate::lab::{Lab, Node};
 
@@ -33,4 +37,11 @@ pub trait GuestSystem: Send + Sync {
 
     /// The command that shuts it down, run as root over ssh: guests need not listen to a power button.
     fn power_off(&self) -> &'static str;
+
+    /// The service that sets the clock right.
+    fn time_service(&self) -> &'static str;
+
+    /// What `mke2fs` is asked for so that this system's kernel mounts what it makes: for disks without a journal that are
+    /// only read.
+    fn read_only_filesystem(&self) -> &'static [&'static str];
 }

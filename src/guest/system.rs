@@ -1,6 +1,6 @@
 //! The guest systems that there are.
 
-use super::{GuestSystem, debian::Debian, el5::El5};
+use super::{GuestSystem, Init, debian::Debian, el5::El5};
 use crate::remote::SshProfile;
 
 /// A guest system: each image names its own.
@@ -11,15 +11,6 @@ pub enum System {
     Debian,
     /// Enterprise Linux 5, such as CentOS 5.9: Linux 2.6.18, init scripts, OpenSSH 4.3.
     El5,
-}
-
-/// What starts a system's services.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Init {
-    /// systemd, by units.
-    Systemd,
-    /// System V's init, by scripts.
-    Scripts,
 }
 
 impl System {

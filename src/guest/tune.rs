@@ -126,7 +126,7 @@ pub(super) fn line(command: &str, words: &[&str]) -> String {
 }
 
 /// A word of POSIX shell.
-pub(super) fn quoted(word: &str) -> String {
+pub(crate) fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', "'\\''"))
 }
 

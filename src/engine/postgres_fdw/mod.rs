@@ -50,7 +50,8 @@ impl Engine for PostgresFdw {
             initialise: initialise(lab, placed),
             files: vec![file("postgresql.conf", configuration(lab, placed)), file("pg_hba.conf", hba::render(lab))],
             unit: unit_name(placed.role).to_owned(),
-            unit_text: unit_text(lab, placed),
+            unit_text: unit(lab, placed).render(lab),
+            script: unit(lab, placed).script(unit_name(placed.role), lab),
             ready: Ready::Query {
                 port: placed.component.port,
                 sql: "select current_setting('cluster_name')".to_owned(),
@@ -192,10 +193,11 @@ fn unit_name(role: Role) -> &'static str {
     }
 }
 
-fn unit_text(lab: &Lab, placed: Placed<'_>) -> String {
+fn unit<'a>(lab: &Lab, placed: Placed<'a>) -> Unit<'a> {
     let directory = placed.component.directory.as_str();
     let local_datanode = placed.role == Role::Coordinator && placed.node.roles.contains_key(&Role::Datanode);
     Unit {
+        role: placed.role,
         description: format!("PostgreSQL 15 as {} {}", placed.role.as_str(), placed.name),
         after: if local_datanode { vec![unit_name(Role::Datanode)] } else { Vec::new() },
         mounts: Vec::new(),
@@ -206,11 +208,11 @@ fn unit_text(lab: &Lab, placed: Placed<'_>) -> String {
         environment: vec![format!("LANG={}", lab.guest.locale)],
         wait: None,
         command: format!("{PROGRAMS}/postgres -D {directory}"),
+        beside: None,
         listening: None,
         stop: Stop::Fast,
         stack_depth: unit::stack_depth(placed.component),
     }
-    .render(lab)
 }
 
 #[cfg(test)]

@@ -69,11 +69,13 @@ impl Engine for PostgresXc {
                 Ready::Query { port, sql: "select pgxc_node_str()".to_owned(), value: placed.name.to_string() },
             ),
         };
+        let (name, unit) = (units::name(placed.role), units::unit(lab, placed));
         ComponentSetup {
             initialise: initialise(lab, placed),
             files,
-            unit: units::name(placed.role).to_owned(),
-            unit_text: units::text(lab, placed),
+            unit: name.to_owned(),
+            unit_text: unit.render(lab),
+            script: unit.script(name, lab),
             ready,
             directory,
         }

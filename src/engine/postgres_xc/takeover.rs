@@ -16,13 +16,13 @@ pub(crate) fn takeover(lab: &Lab) -> Option<Takeover> {
         units::read_conf(&format!("{directory}/gtm.conf"), &["startup"])
     );
     Some(Takeover {
-        // gtm_ctl's exit status says only that the signal was sent; gtm writes the role first and its configuration last.
+        // runuser's older form, which EL5 has, too. gtm_ctl's exit status says only that the signal was sent; gtm writes the role first and its configuration last.
         promote: format!(
-            "{promoted} && exit 0\nrunuser -u {user} -- {prefix}/bin/gtm_ctl promote -Z gtm -D {directory}\n\
+            "{promoted} && exit 0\nrunuser -s /bin/sh {user} -c '{prefix}/bin/gtm_ctl promote -Z gtm -D {directory}'\n\
              n=0; until {promoted}; do n=$((n + 1)); [ $n -le 150 ] || {{ echo 'it stays a standby' >&2; exit 1; }}; sleep 0.2; done\n"
         ),
         reconnect: format!(
-            "runuser -u {user} -- {prefix}/bin/gtm_ctl reconnect -Z gtm_proxy -D {} -o '-s {} -t {}'\n",
+            "runuser -s /bin/sh {user} -c '{prefix}/bin/gtm_ctl reconnect -Z gtm_proxy -D {} -o \"-s {} -t {}\"'\n",
             proxy.directory, gtm.node.name, gtm.component.port
         ),
         marks: ["gxid-mark.0", "gxid-mark.1"].map(str::to_owned).to_vec(),
@@ -44,10 +44,10 @@ mod tests {
         let takeover = takeover(&lab).expect("it has a GTM");
         assert_eq!(
             takeover.reconnect,
-            "runuser -u pgxc -- /opt/pgxc_1.0.2/bin/gtm_ctl reconnect -Z gtm_proxy -D /data02/pgxc_gtm_proxy \
-             -o '-s db-192-168-122-172 -t 1921'\n"
+            "runuser -s /bin/sh pgxc -c '/opt/pgxc_1.0.2/bin/gtm_ctl reconnect -Z gtm_proxy -D /data02/pgxc_gtm_proxy \
+             -o \"-s db-192-168-122-172 -t 1921\"'\n"
         );
-        assert!(takeover.promote.contains("gtm_ctl promote -Z gtm -D /data02/pgxc_gtm\n"), "{}", takeover.promote);
+        assert!(takeover.promote.contains("gtm_ctl promote -Z gtm -D /data02/pgxc_gtm'\n"), "{}", takeover.promote);
     }
 
     /// A guest that reboots in the middle of a failover must not need new files: all that changes is on the exports.

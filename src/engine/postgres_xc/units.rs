@@ -1,4 +1,4 @@
-//! The systemd units of the five kinds of components (spec 2.3 to 2.11).
+//! The units of the five kinds of components (spec 2.3 to 2.11).
 //!
 //! Every server runs directly in the foreground: gtm_ctl's and pg_ctl's exit codes say nothing and their children hold
 //! the caller's terminal (spec 2.3, 2.5, 2.6).
@@ -22,8 +22,8 @@ pub(crate) fn name(role: Role) -> &'static str {
     }
 }
 
-/// The text of a component's unit.
-pub(crate) fn text(lab: &Lab, placed: Placed<'_>) -> String {
+/// A component's unit.
+pub(crate) fn unit<'a>(lab: &'a Lab, placed: Placed<'a>) -> Unit<'a> {
     let prefix = &lab.cluster.prefix;
     let directory = placed.component.directory.as_str();
     let before = Role::ALL.into_iter().filter(|role| *role < placed.role && placed.node.roles.contains_key(role));
@@ -40,6 +40,7 @@ pub(crate) fn text(lab: &Lab, placed: Placed<'_>) -> String {
         Role::Datanode | Role::Coordinator => Files { proof: "PG_VERSION", pid: "postmaster.pid", options: None },
     };
     Unit {
+        role: placed.role,
         description: format!("Postgres-XC {} {}", kind(placed.role), placed.name),
         after: before.map(name).collect(),
         mounts: vec![prefix],
@@ -67,6 +68,8 @@ pub(crate) fn text(lab: &Lab, placed: Placed<'_>) -> String {
             .collect(),
         wait: wait(placed),
         command: format!("{program} {options}"),
+        // systemd has a unit for it.
+        beside: matches!(placed.role, Role::Gtm | Role::GtmStandby).then(|| watch(placed.component.port, directory)),
         listening: files.options.map(|options| unit::until_file(&format!("{directory}/{options}"))),
         stop: match placed.role {
             Role::Gtm | Role::GtmStandby | Role::GtmProxy => Stop::Terminate,
@@ -74,7 +77,11 @@ pub(crate) fn text(lab: &Lab, placed: Placed<'_>) -> String {
         },
         stack_depth: unit::stack_depth(placed.component),
     }
-    .render(lab)
+}
+
+/// The command that notes the next GXID of a GTM.
+fn watch(port: u16, directory: &str) -> String {
+    format!("{MARK_PROGRAM} watch {port} {directory}")
 }
 
 struct Files {
@@ -127,10 +134,10 @@ fn wait(placed: Placed<'_>) -> Option<String> {
 /// POSIX text that sets a variable for each of these keys of a configuration file; the last line of a key wins, as for
 /// the servers, and GTM itself appends lines when it is promoted.
 pub(super) fn read_conf(file: &str, keys: &[&str]) -> String {
-    let unset: Vec<String> = keys.iter().map(|key| format!("{key}=")).collect();
+    let unset: Vec<String> = keys.iter().map(|key| format!("{key}=;")).collect();
     let cases: Vec<String> = keys.iter().map(|key| format!("{key}) {key}=$value ;;")).collect();
     format!(
-        "{}; while read -r key _ value; do value=${{value#\\'}}; value=${{value%\\'}}; case $key in {} esac; done <{file}",
+        "{} while read -r key _ value; do value=${{value#\\'}}; value=${{value%\\'}}; case $key in {} esac; done <{file}",
         unset.join(" "),
         cases.join(" ")
     )
@@ -141,11 +148,10 @@ pub(crate) fn mark_text(lab: &Lab, gtm: Placed<'_>) -> String {
     format!(
         "# Written by pgxc-lab.\n[Unit]\nDescription=pgxc-lab: note the next GXID of the GTM\nBindsTo={gtm_unit}\nAfter={gtm_unit}\n\
          StartLimitIntervalSec=0\n\n[Service]\nType=simple\nUser={user}\nGroup={user}\nUMask=0077\n\
-         ExecStart={MARK_PROGRAM} watch {port} {directory}\nRestart=always\nRestartSec=5\n",
+         ExecStart={watch}\nRestart=always\nRestartSec=5\n",
         gtm_unit = name(Role::Gtm),
         user = lab.guest.user,
-        port = gtm.component.port,
-        directory = gtm.component.directory,
+        watch = watch(gtm.component.port, &gtm.component.directory),
     )
 }
 
@@ -157,7 +163,7 @@ mod tests {
     fn unit(node: usize, role: Role) -> String {
         let lab = document();
         let placed = lab.components_of(&lab.nodes[node]).into_iter().find(|placed| placed.role == role).unwrap();
-        text(&lab, placed)
+        super::unit(&lab, placed).render(&lab)
     }
 
     #[test]

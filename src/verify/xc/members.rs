@@ -197,9 +197,9 @@ fn judge_registered(lab: &Lab, seen: &Seen) -> Judgement {
         let expected = state(&key.0, &placed.component.port.to_string(), "connected");
         let known = have.remove(&key).unwrap_or_else(|| "not registered".to_owned());
         let remedy = format!(
-            "restart it, and it registers again: `pgxc-lab ssh {} -- systemctl restart pgxc-{}`",
+            "restart it, and it registers again: `pgxc-lab restart --on {} --component {}`",
             placed.node.name,
-            placed.role.as_str().replace('_', "-")
+            placed.role.as_str()
         );
         findings.same(&format!("{} {}", key.0, key.1), expected, known, &remedy);
         count += 1;
