@@ -7,7 +7,7 @@ use crate::{
     error::{Class, Error, Result, ResultExt},
     event::Outcome,
     host::{Home, capacity, last_lines},
-    image::{ImageDefinition, take_lock},
+    image::{Image, ImageDefinition, Recipe, take_lock},
     lab::Size,
     source::Source,
 };
@@ -32,20 +32,39 @@ pub struct Kit {
     source: Source,
     definition: ImageDefinition,
     directory: PathBuf,
-    builder: PathBuf,
+    builder: Builder,
     lock: PathBuf,
+}
+
+/// Where builds run.
+#[derive(Clone, Debug)]
+enum Builder {
+    /// In a root that the image's script `builder` makes: a directory of the cache.
+    Root(PathBuf),
+    /// In the image itself, which holds compilers: its root filesystem.
+    Image(PathBuf),
+}
+
+impl Builder {
+    fn path(&self) -> &Path {
+        match self {
+            Builder::Root(path) | Builder::Image(path) => path,
+        }
+    }
 }
 
 impl Kit {
     /// The kit of this build of this source for guests of this image.
-    pub fn new(home: &Home, build: Build, source: Source, definition: ImageDefinition) -> Kit {
-        let cache = home.cache();
-        let builder_inputs = format!("{} {}", definition.suite, build.packages.join(" "));
-        let builder = cache.join("builders").join(format!(
-            "{}-{}",
-            definition.suite,
-            digest::short(&digest::of_text(&builder_inputs))
-        ));
+    pub fn new(home: &Home, build: Build, source: Source, image: &Image) -> Kit {
+        let (cache, definition) = (home.cache(), image.definition.clone());
+        let (builder, builder_inputs) = match definition.recipe {
+            Recipe::Bake => {
+                let inputs = format!("{} {}", definition.suite, build.packages.join(" "));
+                let name = format!("{}-{}", definition.suite, digest::short(&digest::of_text(&inputs)));
+                (Builder::Root(cache.join("builders").join(name)), inputs)
+            }
+            Recipe::Kickstart { .. } => (Builder::Image(image.root()), image.id().to_owned()),
+        };
         let inputs = [source.digest.as_str(), &build.script, &build.prefix, &build.options.join(" "), &builder_inputs]
             .join("\n");
         let directory = cache.join("engines").join(format!("postgres-xc-{}", digest::short(&digest::of_text(&inputs))));
@@ -57,9 +76,12 @@ impl Kit {
         self.directory.file_name().and_then(|name| name.to_str()).unwrap_or_default()
     }
 
-    /// Name of its builder root in the cache.
-    pub fn builder_id(&self) -> &str {
-        self.builder.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+    /// Name of its builder root in the cache, if it has one of its own.
+    pub fn builder_id(&self) -> Option<&str> {
+        match &self.builder {
+            Builder::Root(path) => path.file_name().and_then(|name| name.to_str()),
+            Builder::Image(_) => None,
+        }
     }
 
     /// The source that it is built from.
@@ -125,10 +147,11 @@ impl Kit {
 
     /// The root that builds run in: made once per set of packages.
     async fn ensure_builder(&self, log: &Path) -> Result<()> {
-        if self.builder.join("usr/bin/make").exists() {
+        let Builder::Root(builder) = &self.builder else { return Ok(()) };
+        if builder.join("usr/bin/make").exists() {
             return Ok(());
         }
-        let part = self.builder.with_extension("part");
+        let part = builder.with_extension("part");
         let (recipe, out) = (part.join("recipe"), part.join("out"));
         let _ = fs::remove_dir_all(&part);
         fs::create_dir_all(&out).or_error(Class::Host, || format!("cannot make `{}`", out.display()))?;
@@ -141,8 +164,7 @@ impl Kit {
                 .context(format!("no builder root for `{}`", self.definition.name))
                 .hint("the package mirror of this machine must be reachable")
         })?;
-        fs::rename(&out, &self.builder)
-            .or_error(Class::Host, || format!("cannot name `{}`", self.builder.display()))?;
+        fs::rename(&out, builder).or_error(Class::Host, || format!("cannot name `{}`", builder.display()))?;
         fs::remove_dir_all(&part).or_error(Class::Host, || format!("cannot remove `{}`", part.display()))
     }
 
@@ -157,7 +179,7 @@ impl Kit {
         let mut command = tokio::process::Command::new("unshare");
         command
             .args(["--mount", "--pid", "--net", "--ipc", "--fork", "--kill-child", "--", "bash", "-ceu", COMPILE])
-            .env("BUILDER", &self.builder)
+            .env("BUILDER", self.builder.path())
             .env("SCRIPT", &script)
             .env("TARBALL", &self.source.path)
             .env("SCRATCH", part.join("scratch"))
@@ -208,6 +230,11 @@ const COMPILE: &str = r#"
 mount --make-rprivate /
 mkdir -p "$SCRATCH"
 mount -t tmpfs -o size=90% scratch "$SCRATCH"
+if [ -f "$BUILDER" ]; then
+  mkdir "$SCRATCH/builder"
+  mount -o loop,ro,noload "$BUILDER" "$SCRATCH/builder"
+  BUILDER=$SCRATCH/builder
+fi
 mkdir "$SCRATCH/upper" "$SCRATCH/work" "$SCRATCH/root"
 mount -t overlay -o "lowerdir=$BUILDER,upperdir=$SCRATCH/upper,workdir=$SCRATCH/work" overlay "$SCRATCH/root"
 root=$SCRATCH/root

@@ -10,7 +10,7 @@ use crate::{
     event::Events,
     fit::{self, Proportion},
     host::{Accelerator, Home, Host, LabDir, capacity, choose_accelerator, system},
-    image::{Image, ImageDefinition},
+    image::{Image, ImageDefinition, Recipe, TREE_VARIABLE},
     journal::Journal,
     kit::Kit,
     lab::{BootMode, EngineKind, HostKind, Lab, Size},
@@ -30,6 +30,11 @@ pub const SOURCE_VARIABLE: &str = "PGXC_SOURCE";
 pub const OFFLINE_VARIABLE: &str = "PGXC_LAB_OFFLINE";
 /// Disk space that guests and data need at the least, beside the cache.
 const ROOM: Size = Size::mib(4096);
+
+/// Whether nothing may be downloaded.
+pub fn is_offline() -> bool {
+    std::env::var_os(OFFLINE_VARIABLE).is_some_and(|value| !value.is_empty())
+}
 
 /// lab.lock: what was chosen and how large it was, so that tonight's lab is last night's.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -108,7 +113,8 @@ pub async fn site(arguments: &Arguments, home: Home, purpose: Purpose, events: E
     let mut lock = LockFile::read(&lock_path)?;
 
     let definition = choose_image(&loaded.lab, &lock, &events)?;
-    let (engine, found) = choose_engine(&loaded.lab, &lock, old.as_ref(), &home, &definition, &events).await?;
+    let (engine, found) =
+        choose_engine(&loaded.lab, &lock, old.as_ref(), &home, (&definition, purpose), &events).await?;
     let recorded = old.as_ref().map(|record| record.proportion).or(lock.proportion);
     let (accelerator, why) = accelerator(&loaded.lab, old.as_ref(), &dir, &home).await?;
     events.note(why);
@@ -218,6 +224,14 @@ pub fn recorded(
     Ok(Site::new(Parts { lab, home, dir, image, engine, kit, accelerator, login, journal, events }))
 }
 
+/// The image of an engine's guests: a place in the cache, made or not.
+fn image_of(home: &Home, lab: &Lab, engine: &dyn Engine, definition: ImageDefinition) -> Image {
+    let packages = engine.packages(definition.system).unwrap_or_default();
+    let packages = packages.iter().map(|package| (*package).to_owned());
+    let packages: Vec<String> = packages.chain(lab.guest.packages.iter().cloned()).collect();
+    Image::new(home, definition, &packages, &lab.guest)
+}
+
 /// What the guests' disks lie on: places in the cache, made or not.
 fn bases(
     home: &Home,
@@ -226,10 +240,8 @@ fn bases(
     definition: ImageDefinition,
     source: Option<source::Source>,
 ) -> (Image, Option<Kit>) {
-    let packages = engine.packages().iter().map(|package| (*package).to_owned());
-    let packages: Vec<String> = packages.chain(lab.guest.packages.iter().cloned()).collect();
-    let image = Image::new(home, definition.clone(), &packages, &lab.guest);
-    let kit = engine.build(lab).zip(source).map(|(build, source)| Kit::new(home, build, source, definition));
+    let image = image_of(home, lab, engine, definition);
+    let kit = engine.build(lab).zip(source).map(|(build, source)| Kit::new(home, build, source, &image));
     (image, kit)
 }
 
@@ -271,12 +283,25 @@ fn choose_boot(lab: &mut Lab, asked: Option<BootMode>, definition: &ImageDefinit
     }
 }
 
-/// The first image of the list that this version has; the one of lab.lock first.
+/// Whether an image is one of several, and made in a way that nobody would want by chance: an installation takes a while, and
+/// may want a DVD.
+fn must_be_asked_for(lab: &Lab, definition: &ImageDefinition) -> bool {
+    let named = std::env::var_os(TREE_VARIABLE).is_some_and(|tree| !tree.is_empty());
+    lab.images.len() > 1 && matches!(definition.recipe, Recipe::Kickstart { .. }) && !named
+}
+
+/// The first image of the list that can be had; the one of lab.lock first.
 fn choose_image(lab: &Lab, lock: &LockFile, events: &Events) -> Result<ImageDefinition> {
     let locked = lock.image.iter().filter(|name| lab.images.contains(name));
     let mut passed_over = Vec::new();
     for name in locked.chain(lab.images.iter()) {
         match ImageDefinition::find(name) {
+            Ok(definition) if lock.image.as_ref() != Some(name) && must_be_asked_for(lab, &definition) => {
+                passed_over.push(format!(
+                    "image `{name}` passed over: it is installed from a tree of its release, and none is named; {TREE_VARIABLE}=/mnt/dvd \
+                     names a directory or a URL, `image: {name}` alone takes the project's own archive"
+                ));
+            }
             Ok(definition) => {
                 if lock.image.as_ref() != Some(name) {
                     passed_over.iter().for_each(|why: &String| events.note(why.clone()));
@@ -297,7 +322,7 @@ async fn choose_engine(
     lock: &LockFile,
     old: Option<&Record>,
     home: &Home,
-    definition: &ImageDefinition,
+    (definition, purpose): (&ImageDefinition, Purpose),
     events: &Events,
 ) -> Result<(Box<dyn Engine>, Option<source::Source>)> {
     let override_path = std::env::var_os(SOURCE_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
@@ -320,8 +345,15 @@ async fn choose_engine(
         .hint("`pgxc-lab destroy` first: an engine cannot be changed under its data"));
     }
     let mut passed_over = Vec::new();
+    let mut buildable = None;
     for kind in kinds {
         let engine = engine::of(kind);
+        if engine.packages(definition.system).is_none() {
+            let name = &definition.name;
+            passed_over
+                .push(format!("engine `{}` passed over: it does not run in guests of image `{name}`", kind.as_str()));
+            continue;
+        }
         if engine.build(lab).is_none() {
             passed_over.iter().for_each(|why: &String| events.note(why.clone()));
             let lacks = engine.lacks();
@@ -334,7 +366,8 @@ async fn choose_engine(
         if let (None, Some(digest), Some(build)) = (&override_path, &lock.source_digest, engine.build(lab)) {
             let place = lock.source.clone().unwrap_or_default();
             let source = source::Source { path: PathBuf::new(), digest: digest.clone(), place };
-            if Kit::new(home, build, source.clone(), definition.clone()).is_built() {
+            let image = image_of(home, lab, engine.as_ref(), definition.clone());
+            if Kit::new(home, build, source.clone(), &image).is_built() {
                 return Ok((engine, Some(source)));
             }
         }
@@ -346,7 +379,8 @@ async fn choose_engine(
             cache: &cache,
             // A tarball that was named on purpose may be another one; the lock then follows it.
             pinned: if override_path.is_some() { None } else { lock.source_digest.as_deref() },
-            offline: std::env::var_os(OFFLINE_VARIABLE).is_some_and(|value| !value.is_empty()),
+            // A plan fetches nothing.
+            offline: is_offline() || purpose == Purpose::Look,
         };
         let found = source::obtain(&request, events, "source").await?;
         passed_over.extend(
@@ -358,10 +392,27 @@ async fn choose_engine(
         if let Some(source) = found.source {
             return Ok((engine, Some(source)));
         }
+        let url = lab.cluster.source.iter().find(|place| place.contains("://"));
+        if let Some(place) = url.filter(|_| purpose == Purpose::Look && old.is_none() && !is_offline()) {
+            events.note(format!("`up` would look for the source of `{}` at {place}", kind.as_str()));
+            return Ok((engine, Some(unknown_source(place))));
+        }
+        buildable = buildable.or(Some(engine));
+    }
+    // A plan can be shown of what cannot be had today.
+    if let (Purpose::Look, None, Some(engine)) = (purpose, old, buildable) {
+        let missing = format!("no source of `{}` is here: this is the plan with one", engine.kind().as_str());
+        passed_over.into_iter().chain([missing]).for_each(|why| events.note(why));
+        return Ok((engine, Some(unknown_source("nowhere yet"))));
     }
     Err(Error::new(Class::Image, "none of lab.yaml's engines can be had")
         .evidence(passed_over.join("\n"))
         .hint(format!("name a source tarball with {SOURCE_VARIABLE}=/path/to/pgxc-v1.0.2.tar.gz, or add `postgres-fdw` to the list `engine`")))
+}
+
+/// A source that nobody has looked for: good for a plan only.
+fn unknown_source(place: &str) -> source::Source {
+    source::Source { path: PathBuf::new(), digest: String::new(), place: place.to_owned() }
 }
 
 /// Looks for the memory and the disk space that a lab needs.

@@ -7,9 +7,10 @@ use askama::Template;
 use pgxc_lab::{
     error::Class,
     hypervisor::{
-        Boot, Card, Disk, DomainDefinition, DomainState, Libvirt, NetworkDefinition, Reservation, SeenDomain, Slot,
-        uuid_of,
+        Boot, Card, Clock, Disk, DomainDefinition, DomainState, Libvirt, NetworkDefinition, Reservation, SeenDomain,
+        Slot, uuid_of,
     },
+    image::Machine,
     lab::Mac,
 };
 use std::{
@@ -66,12 +67,13 @@ pub(crate) fn domain(lab: &str, name: &str) -> DomainDefinition {
         digest: String::new(),
         memory_kib: 262_144,
         cpus: 1,
-        machine: "q35",
+        machine: Machine::Q35,
         boot: None,
         cpu: None,
         cpu_mode: "maximum",
+        clock: Clock::Utc,
         disks: Vec::new(),
-        card: Some(Card { mac: Mac::derived(lab, name), network: "default".into() }),
+        card: Some(Card { mac: Mac::derived(lab, name), network: "default".into(), machine: Machine::Q35 }),
         network_frame: String::new(),
         console: "/tmp/console.log".into(),
         incoming: None,
@@ -308,7 +310,8 @@ fn the_digest_changes_with_every_field() {
         ("lab", |it| it.lab.push('x')),
         ("memory_kib", |it| it.memory_kib += 1),
         ("cpus", |it| it.cpus += 1),
-        ("machine", |it| it.machine = "pc"),
+        ("machine", |it| it.machine = Machine::Pc),
+        ("clock", |it| it.clock = Clock::Zone("Asia/Shanghai".into())),
         ("boot", |it| it.boot = None),
         ("boot.kernel", |it| it.boot.as_mut().expect("a boot").kernel.push('x')),
         ("boot.initrd", |it| it.boot.as_mut().expect("a boot").initrd.push('x')),
@@ -346,6 +349,40 @@ fn the_digest_changes_with_every_field() {
     assert_eq!(twice, full().sealed().expect("it renders"), "a digest does not decide about itself");
 }
 
+/// The machine of a guest that knows neither PCI Express nor virtio's present form.
+fn old() -> DomainDefinition {
+    let card = Card { mac: Mac::derived("lab", "db1"), network: "default".into(), machine: Machine::Pc };
+    let clock = Clock::Zone("Asia/Shanghai".into());
+    DomainDefinition {
+        kind: "qemu",
+        machine: Machine::Pc,
+        clock,
+        card: Some(card),
+        cpu: Some("qemu64".into()),
+        ..full()
+    }
+}
+
+#[test]
+fn an_old_guest_gets_a_machine_that_it_has_drivers_for() {
+    let (xml, _) = old().sealed().expect("it renders");
+    for part in [
+        "machine=\"pc\"",
+        "<clock offset=\"timezone\" timezone=\"Asia/Shanghai\"/>",
+        "<controller type=\"pci\" index=\"0\" model=\"pci-root\"/>",
+        "<model type=\"virtio-transitional\"/>",
+        "<model fallback=\"allow\">qemu64</model>",
+    ] {
+        assert!(xml.contains(part), "{part} is missing in\n{xml}");
+    }
+    assert_eq!(xml.matches("<disk type=\"file\" device=\"disk\" model=\"virtio-transitional\">").count(), 3);
+    assert!(!xml.contains("pcie"), "{xml}");
+    // One bus for all, a slot of its own for each.
+    let places: std::collections::BTreeSet<&str> = xml.lines().filter(|line| line.contains("<address ")).collect();
+    assert_eq!(places.len(), 5, "{places:?}");
+    assert!(places.iter().all(|place| place.contains("bus=\"0x00\"")), "{places:?}");
+}
+
 /// libvirt's schemas are stricter than its parser, which drops what it does not know.
 #[test]
 fn definitions_hold_libvirts_schemas() {
@@ -358,6 +395,7 @@ fn definitions_hold_libvirts_schemas() {
             DomainDefinition { kind: "kvm", cpu_mode: "host-passthrough", ..full() }.sealed().expect("it renders").0,
         ),
         ("domain", DomainDefinition { kind: "qemu", ..cpu() }.sealed().expect("it renders").0),
+        ("domain", old().sealed().expect("it renders").0),
         ("network", network(vec![reservation(1, 171), reservation(2, 172)]).render().expect("it renders")),
         ("network", network(Vec::new()).render().expect("it renders")),
     ];

@@ -7,6 +7,8 @@ use crate::{
     executor::Foresight,
     host::{Host, Private},
     hypervisor::{NetworkDefinition, reservations},
+    image::Workshop,
+    prepare,
 };
 
 impl Site {
@@ -19,7 +21,14 @@ impl Site {
     }
 
     pub(super) async fn image(&self) -> Result<Outcome> {
-        self.image.ensure(&self.dir.join("logs/image.log")).await
+        let workshop = Workshop {
+            log: &self.dir.join("logs/image.log"),
+            accelerator: self.accelerator,
+            offline: prepare::is_offline(),
+            events: &self.events,
+            step: "image",
+        };
+        self.image.ensure(&workshop).await
     }
 
     pub(super) fn foresee_build(&self) -> Foresight {

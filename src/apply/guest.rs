@@ -7,7 +7,8 @@ use crate::{
     executor::Foresight,
     guest::{Verdict, parse_report},
     host::Accelerator,
-    hypervisor::{Boot, Card, Disk, DomainDefinition, DomainState, Slot, uuid_of},
+    hypervisor::{Boot, Card, Clock, Disk, DomainDefinition, DomainState, Slot, uuid_of},
+    image::Machine,
     lab::{Node, Shape},
     plan::Step,
 };
@@ -187,7 +188,7 @@ impl Site {
     }
 
     pub(super) fn card_of(&self, node: &Node) -> Card {
-        Card { mac: node.mac, network: "default".into() }
+        Card { mac: node.mac, network: "default".into(), machine: self.image.definition.machine }
     }
 
     /// A machine of this lab without a network card.
@@ -240,20 +241,29 @@ impl Site {
             digest: String::new(),
             memory_kib: shape.memory.as_kib(),
             cpus: shape.cpus,
-            machine: "q35",
+            machine: self.image.definition.machine,
             boot: Some(Boot {
                 kernel: text(&self.image.kernel()),
                 initrd: text(&self.image.initrd()),
                 cmdline: self.image.definition.cmdline.clone(),
             }),
-            cpu: (emulated && self.image.definition.cpu != "max").then(|| self.image.definition.cpu.clone()),
+            cpu: (self.names_cpu() && self.image.definition.cpu != "max").then(|| self.image.definition.cpu.clone()),
             cpu_mode: if emulated { "maximum" } else { "host-passthrough" },
+            clock: match self.system().guest().hardware_clock(&self.lab) {
+                Some(zone) => Clock::Zone(zone),
+                None => Clock::Utc,
+            },
             disks,
             card: None,
             network_frame: String::new(),
             console: text(&self.dir.console(name)),
             incoming: None,
         }
+    }
+
+    /// Whether guests get the image's CPU model: emulated ones, and those whose kernel is older than the host's processor.
+    fn names_cpu(&self) -> bool {
+        self.accelerator == Accelerator::Tcg || self.image.definition.machine == Machine::Pc
     }
 
     /// Whether the overlay lies on the present image. A root disk holds nothing that the seed and the image do not

@@ -51,7 +51,7 @@ impl Site {
     /// When the hypervisor does not tell what it is.
     pub fn uses(&self) -> Result<Vec<String>> {
         let mut uses = vec![self.image.id().to_owned()];
-        uses.extend(self.kit.iter().flat_map(|kit| [kit.id().to_owned(), kit.builder_id().to_owned()]));
+        uses.extend(self.kit.iter().flat_map(|kit| [Some(kit.id()), kit.builder_id()]).flatten().map(str::to_owned));
         if self.lab.boot.least_clones().is_some() {
             for shape in self.lab.shapes().into_keys() {
                 uses.extend(self.template_of(shape)?.map(|template| template.id().to_owned()));

@@ -4,8 +4,10 @@ use crate::{
     cli::{Arguments, ImageVerb},
     config, context, engine,
     error::{Class, Result, ResultExt},
-    event::Outcome,
-    image::{self, Image, ImageDefinition},
+    event::{Events, Outcome},
+    host::choose_accelerator,
+    image::{self, Image, ImageDefinition, Recipe, Workshop},
+    prepare,
     ui::{self, Table},
 };
 
@@ -33,6 +35,8 @@ pub async fn run(arguments: &Arguments, verb: &ImageVerb) -> Result<u8> {
             let lab = config::load(&arguments.file()).map_err(config::Problems::into_error)?.lab;
             let wanted: Vec<String> = if images.is_empty() { lab.images.clone() } else { images.clone() };
             let mut built = 0;
+            // Nobody listens: a bake tells nothing, and of an installation the log does.
+            let (events, _receiver) = Events::channel();
             for name in &wanted {
                 let definition = match ImageDefinition::find(name) {
                     Ok(definition) => definition,
@@ -45,15 +49,29 @@ pub async fn run(arguments: &Arguments, verb: &ImageVerb) -> Result<u8> {
                 built += 1;
                 for kind in &lab.engines {
                     let packages: Vec<String> = engine::of(*kind)
-                        .packages()
+                        .packages(definition.system)
+                        .unwrap_or_default()
                         .iter()
                         .map(|package| (*package).to_owned())
                         .chain(lab.guest.packages.iter().cloned())
                         .collect();
                     let image = Image::new(&home, definition.clone(), &packages, &lab.guest);
-                    eprintln!("image {} for {}: baking takes about a minute", image.id(), kind.as_str());
+                    let long = match definition.recipe {
+                        Recipe::Bake => "baking takes about a minute",
+                        Recipe::Kickstart { .. } => "installing takes a quarter of an hour with KVM, hours without",
+                    };
+                    eprintln!("image {} for {}: {long}", image.id(), kind.as_str());
                     std::fs::create_dir_all(home.cache()).or_error(Class::Host, || "cannot make the cache".into())?;
-                    match image.ensure(&home.cache().join(format!("{}.log", image.id()))).await? {
+                    let log = home.cache().join(format!("{}.log", image.id()));
+                    let (accelerator, _) = choose_accelerator(lab.acceleration, &home.cache()).await?;
+                    let workshop = Workshop {
+                        log: &log,
+                        accelerator,
+                        offline: prepare::is_offline(),
+                        events: &events,
+                        step: "image",
+                    };
+                    match image.ensure(&workshop).await? {
                         Outcome::Changed(text) | Outcome::Unchanged(text) => eprintln!("{text}"),
                     }
                 }

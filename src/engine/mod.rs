@@ -31,8 +31,8 @@ pub trait Engine: Send + Sync {
     /// Which one it is.
     fn kind(&self) -> EngineKind;
 
-    /// Packages that the guest image must hold for it.
-    fn packages(&self) -> &'static [&'static str];
+    /// Packages that the image of these guests must hold for it; `None` where it cannot run.
+    fn packages(&self, system: System) -> Option<&'static [&'static str]>;
 
     /// How its programs are built from source; `None` when packages bring them.
     fn build(&self, lab: &Lab) -> Option<Build>;

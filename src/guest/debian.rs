@@ -94,10 +94,6 @@ impl GuestSystem for Debian {
     fn time_service(&self) -> &'static str {
         "chrony.service"
     }
-
-    fn read_only_filesystem(&self) -> &'static [&'static str] {
-        &["-t", "ext4", "-O", "^has_journal"]
-    }
 }
 
 fn units(guest: &Guest) -> String {

@@ -98,6 +98,11 @@ impl GuestSystem for El5 {
         "crond.service"
     }
 
+    /// The document tells the guest so (UTC=false): a clock with universal time would be hours off after each boot.
+    fn hardware_clock(&self, lab: &Lab) -> Option<String> {
+        Some(lab.guest.timezone.clone())
+    }
+
     /// What Linux 2.6.18 knows of ext2, by name: today's mke2fs would add what it does not.
     fn read_only_filesystem(&self) -> &'static [&'static str] {
         &["-t", "ext2", "-I", "128", "-O", "none,ext_attr,resize_inode,dir_index,filetype,sparse_super,large_file"]

@@ -41,7 +41,14 @@ pub trait GuestSystem: Send + Sync {
     /// The service that sets the clock right.
     fn time_service(&self) -> &'static str;
 
+    /// The zone whose time the hardware clock shows, where it is not universal time.
+    fn hardware_clock(&self, _: &Lab) -> Option<String> {
+        None
+    }
+
     /// What `mke2fs` is asked for so that this system's kernel mounts what it makes: for disks without a journal that are
     /// only read.
-    fn read_only_filesystem(&self) -> &'static [&'static str];
+    fn read_only_filesystem(&self) -> &'static [&'static str] {
+        &["-t", "ext4", "-O", "^has_journal"]
+    }
 }

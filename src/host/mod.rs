@@ -25,7 +25,7 @@ pub use lock::Lock;
 pub use paths::{Home, LabDir};
 pub use place::Host;
 pub use private::{Private, end_holder, last_lines, run};
-pub use qemu::version as qemu_version;
+pub use qemu::{QEMU, version as qemu_version};
 pub use services::{
     MOUNT_PORT, NFS_PORT, READS, Service, Services, chrony_directives, ganesha_conf, holds_text, rereads, until_serves,
 };

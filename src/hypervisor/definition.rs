@@ -1,6 +1,9 @@
 //! Domain and network definitions, rendered as libvirt's XML.
 
-use crate::lab::{Lab, Mac, Node, Subnet};
+use crate::{
+    image::Machine,
+    lab::{Lab, Mac, Node, Subnet},
+};
 use askama::Template;
 use sha2::{Digest, Sha256};
 use std::{fmt, net::Ipv4Addr};
@@ -23,14 +26,16 @@ pub struct DomainDefinition {
     pub memory_kib: u64,
     /// Virtual CPUs.
     pub cpus: u32,
-    /// Machine type, e.g. `q35`.
-    pub machine: &'static str,
+    /// Machine type.
+    pub machine: Machine,
     /// Direct kernel boot.
     pub boot: Option<Boot>,
     /// Named CPU model; otherwise `cpu_mode` counts.
     pub cpu: Option<String>,
     /// libvirt's CPU mode, e.g. `maximum` or `host-passthrough`.
     pub cpu_mode: &'static str,
+    /// What the hardware clock shows.
+    pub clock: Clock,
     /// Disks in the order of their targets.
     pub disks: Vec<Disk>,
     /// Its network card; a template has none, and its clones get theirs while they run.
@@ -53,6 +58,26 @@ pub struct Boot {
     pub initrd: String,
     /// Kernel command line.
     pub cmdline: String,
+}
+
+/// What a hardware clock shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Clock {
+    /// Universal time.
+    Utc,
+    /// The time of a zone of the tz database, for guests that are told so.
+    Zone(String),
+}
+
+impl fmt::Display for Clock {
+    /// As attributes in XML.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Clock::Utc => f.write_str("offset=\"utc\""),
+            // Names of zones have nothing that XML would take for its own.
+            Clock::Zone(zone) => write!(f, "offset=\"timezone\" timezone=\"{zone}\""),
+        }
+    }
 }
 
 /// The root ports of a machine, a device in each. All of them are always there, and a device is always in the same one:
@@ -81,6 +106,26 @@ impl Slot {
     }
 }
 
+impl Machine {
+    /// The place of a slot, as attributes of an address: a bus of its own behind a root port, or on the one bus of a machine
+    /// without them, behind what is built in.
+    fn place(self, slot: impl std::borrow::Borrow<Slot>) -> String {
+        let slot = slot.borrow();
+        match self {
+            Machine::Q35 => format!("bus=\"{slot}\" slot=\"0x00\""),
+            Machine::Pc => format!("bus=\"0x00\" slot=\"{:#04x}\"", slot.number() + 2),
+        }
+    }
+
+    /// What the model of a virtio device is called: in its first form, where a guest knows no other.
+    fn virtio(self) -> &'static str {
+        match self {
+            Machine::Q35 => "virtio",
+            Machine::Pc => "virtio-transitional",
+        }
+    }
+}
+
 /// As a bus in an address, e.g. `0x05`.
 impl fmt::Display for Slot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -96,6 +141,8 @@ pub struct Card {
     pub mac: Mac,
     /// libvirt network that it is plugged into.
     pub network: String,
+    /// The machine that it is for.
+    pub machine: Machine,
 }
 
 /// One disk of a domain.

@@ -5,6 +5,8 @@ mod libvirt;
 pub mod memory;
 mod reservations;
 
-pub use definition::{Boot, Card, Disk, DomainDefinition, NetworkDefinition, Reservation, Slot, reservations, uuid_of};
+pub use definition::{
+    Boot, Card, Clock, Disk, DomainDefinition, NetworkDefinition, Reservation, Slot, reservations, uuid_of,
+};
 pub use libvirt::{DomainState, Libvirt, SeenDomain};
 pub use reservations::{Difference, SeenNetwork, SeenReservation};

@@ -1,12 +1,12 @@
 //! Baking: once per set of inputs, under the cache's lock, into a directory that is named when it is whole.
 
-use super::definition::ImageDefinition;
+use super::{definition::ImageDefinition, install::Installation, recipe::Recipe, workshop::Workshop};
 use crate::{
     digest,
     error::{Class, Error, Result, ResultExt},
     event::Outcome,
     host::{Home, Lock, capacity, last_lines},
-    lab::Guest,
+    lab::{Guest, Size},
     snapshot,
 };
 use serde::{Deserialize, Serialize};
@@ -21,7 +21,9 @@ use std::{
 /// Size of the root filesystem in the image: sparse, and guests write only to overlays.
 const ROOT_SIZE: &str = "4G";
 /// Free space that a bake needs at its worst: package cache, tree and image at once.
-const ROOM: u64 = 3 << 30;
+const ROOM: Size = Size::mib(3 << 10);
+/// The same for an installation: its disk, and the root that is taken out of it.
+const INSTALLATION_ROOM: Size = Size::mib(6 << 10);
 /// Two runs may want the same image; the second waits for the first.
 const PATIENCE: Duration = Duration::from_secs(30 * 60);
 
@@ -54,7 +56,10 @@ impl Image {
         let mut packages = definition.packages.clone();
         packages.extend(extra.iter().filter(|package| !definition.packages.contains(package)).cloned());
         let user = format!("{}:{}", guest.user, guest.uid);
-        let inputs = format!("{}\n{}\n{ROOT_SIZE}\n{user}\n", definition.digest(), packages.join(" "));
+        let mut inputs = format!("{}\n{}\n{ROOT_SIZE}\n{user}\n", definition.digest(), packages.join(" "));
+        if let Recipe::Kickstart { .. } = definition.recipe {
+            inputs.push_str(&Installation::digest_of_words());
+        }
         let name = format!("{}-{}", definition.name, digest::short(&digest::of_text(&inputs)));
         let directory = home.cache().join("images").join(name);
         Image {
@@ -96,7 +101,7 @@ impl Image {
     ///
     /// # Errors
     /// When the bake fails: its last lines; nothing half made is left under the image's name.
-    pub async fn ensure(&self, log: &Path) -> Result<Outcome> {
+    pub async fn ensure(&self, workshop: &Workshop<'_>) -> Result<Outcome> {
         if self.is_baked() {
             return Ok(Outcome::Unchanged(format!("image {} is in the cache", self.id())));
         }
@@ -104,30 +109,59 @@ impl Image {
         if self.is_baked() {
             return Ok(Outcome::Unchanged(format!("image {} is in the cache, another run made it", self.id())));
         }
+        let room = match self.definition.recipe {
+            Recipe::Bake => ROOM,
+            Recipe::Kickstart { .. } => INSTALLATION_ROOM,
+        };
         let free = capacity::free_space(&self.directory)?;
-        if free.as_bytes() < ROOM {
+        if free < room {
             return Err(Error::new(
                 Class::Host,
-                format!(
-                    "only {free} are free below `{}`, an image needs {}",
-                    self.directory.display(),
-                    crate::lab::Size::bytes(ROOM)
-                ),
+                format!("only {free} are free below `{}`, an image needs {room}", self.directory.display()),
             )
             .hint("`pgxc-lab image prune` removes images that no lab uses, or take another `--home`"));
         }
         let part = self.directory.with_extension("part");
-        let (recipe, out) = (part.join("recipe"), part.join("out"));
+        let out = part.join("out");
         let _ = fs::remove_dir_all(&part);
-        for directory in [&recipe, &out] {
-            fs::create_dir_all(directory).or_error(Class::Host, || format!("cannot make `{}`", directory.display()))?;
+        fs::create_dir_all(&out).or_error(Class::Host, || format!("cannot make `{}`", out.display()))?;
+        let made = match self.definition.recipe {
+            Recipe::Bake => self.bake(&part, &out, workshop.log).await,
+            Recipe::Kickstart { .. } => self.installation().make(workshop, &part, &out).await,
+        };
+        if let Err(error) = made {
+            let _ = fs::remove_dir_all(&part);
+            let log = format!("the whole log is `{}`", workshop.log.display());
+            let hint = error.hint_text().map_or_else(|| log.clone(), |hint| format!("{hint}; {log}"));
+            return Err(error.context(format!("image `{}` could not be made", self.definition.name)).hint(hint));
         }
+        self.seal(&out).await?;
+        let _ = fs::remove_dir_all(&self.directory);
+        fs::rename(&out, &self.directory)
+            .or_error(Class::Host, || format!("cannot name `{}`", self.directory.display()))?;
+        let _ = fs::remove_dir_all(&part);
+        Ok(Outcome::Changed(format!("made image {}", self.id())))
+    }
+
+    fn installation(&self) -> Installation<'_> {
+        Installation {
+            definition: &self.definition,
+            packages: &self.packages,
+            user: &self.user,
+            uid: self.uid,
+            size: ROOT_SIZE,
+        }
+    }
+
+    /// Runs the definition's own script.
+    async fn bake(&self, part: &Path, out: &Path, log: &Path) -> Result<()> {
+        let recipe = part.join("recipe");
         self.definition.unpack(&recipe)?;
         let output = fs::File::create(log).or_error(Class::Host, || format!("cannot write `{}`", log.display()))?;
         let errors = output.try_clone().or_error(Class::Host, || format!("cannot write `{}`", log.display()))?;
         let mut bake = tokio::process::Command::new("bash");
         bake.arg(recipe.join("bake"))
-            .env("OUT", &out)
+            .env("OUT", out)
             .env("PACKAGES", self.packages.join(" "))
             .env("SIZE", ROOT_SIZE)
             .env("GUEST_USER", &self.user)
@@ -137,19 +171,17 @@ impl Image {
             .stderr(errors)
             .kill_on_drop(true);
         let status = bake.status().await.or_error(Class::Image, || "cannot run the image's `bake`".into())?;
-        if !status.success() {
-            let text = fs::read_to_string(log).unwrap_or_default();
-            let _ = fs::remove_dir_all(&part);
-            return Err(Error::new(
-                Class::Image,
-                format!("image `{}` could not be baked: {status}", self.definition.name),
-            )
-            .evidence(last_lines(&text, 20))
-            .hint(format!(
-                "the whole log is `{}`; the package mirror of this machine must be reachable",
-                log.display()
-            )));
+        if status.success() {
+            return Ok(());
         }
+        let text = fs::read_to_string(log).unwrap_or_default();
+        Err(Error::new(Class::Image, format!("the image's `bake` failed: {status}"))
+            .evidence(last_lines(&text, 20))
+            .hint("the package mirror of this machine must be reachable"))
+    }
+
+    /// Read-only from now on, with the digest of each file beside it.
+    async fn seal(&self, out: &Path) -> Result<()> {
         let mut files = BTreeMap::new();
         for name in ["root.ext4", "vmlinuz", "initrd.img"] {
             let path = out.join(name);
@@ -168,13 +200,7 @@ impl Image {
         let manifest = Manifest { name: self.definition.name.clone(), packages: self.packages.clone(), files };
         let text = serde_json::to_string_pretty(&manifest)
             .or_error(Class::Internal, || "cannot write the image's manifest".into())?;
-        fs::write(out.join("manifest.json"), text)
-            .or_error(Class::Host, || "cannot write the image's manifest".into())?;
-        let _ = fs::remove_dir_all(&self.directory);
-        fs::rename(&out, &self.directory)
-            .or_error(Class::Host, || format!("cannot name `{}`", self.directory.display()))?;
-        let _ = fs::remove_dir_all(&part);
-        Ok(Outcome::Changed(format!("baked image {}", self.id())))
+        fs::write(out.join("manifest.json"), text).or_error(Class::Host, || "cannot write the image's manifest".into())
     }
 }
 

@@ -1,8 +1,9 @@
 //! What an image is made of. The definitions of `images/` are part of this program, so that it works anywhere.
 
+use super::recipe::Recipe;
 use crate::{
     error::{Class, Error, Result, ResultExt},
-    guest::System,
+    guest::{GuestFile, System},
 };
 use include_dir::{Dir, DirEntry, include_dir};
 use serde::Deserialize;
@@ -19,15 +20,42 @@ pub struct ImageDefinition {
     pub system: System,
     /// Release in the words of the package mirror.
     pub suite: String,
+    /// How it is made.
+    #[serde(flatten)]
+    pub recipe: Recipe,
     /// Packages of every guest.
     pub packages: Vec<String>,
     /// Kernel command line.
     pub cmdline: String,
     /// CPU model under emulation, in qemu's words.
     pub cpu: String,
+    /// Machine type.
+    #[serde(default)]
+    pub machine: Machine,
     /// How a guest becomes a template; an image that does not say is always booted.
     #[serde(default)]
     pub template: Option<TemplateDefinition>,
+}
+
+/// qemu's machine type.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Machine {
+    /// With PCI Express.
+    #[default]
+    Q35,
+    /// i440FX with PCI, for kernels that know virtio's first form only.
+    Pc,
+}
+
+impl Machine {
+    /// qemu's word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Machine::Q35 => "q35",
+            Machine::Pc => "pc",
+        }
+    }
 }
 
 /// How a guest of an image becomes a template: booted, without a network card, and nobody's.
@@ -64,6 +92,16 @@ impl ImageDefinition {
         crate::digest::of_text(&text)
     }
 
+    /// The files below `files/`, as guests have them.
+    pub fn files(&self) -> Vec<GuestFile> {
+        let mut files = Vec::new();
+        let root = format!("{}/files", self.name);
+        if let Some(dir) = IMAGES.get_dir(&root) {
+            guest_files(dir, Path::new(&root), &mut files);
+        }
+        files
+    }
+
     /// Writes the definition's files into a directory, so that its `bake` can run.
     ///
     /// # Errors
@@ -91,6 +129,24 @@ fn collect(dir: &Dir<'_>, text: &mut String) {
     }
 }
 
+fn guest_files(dir: &Dir<'_>, root: &Path, files: &mut Vec<GuestFile>) {
+    for entry in dir.entries() {
+        match entry {
+            DirEntry::Dir(dir) => guest_files(dir, root, files),
+            DirEntry::File(file) => {
+                let path = Path::new("/").join(file.path().strip_prefix(root).unwrap_or(file.path()));
+                let text = String::from_utf8_lossy(file.contents()).into_owned();
+                files.push(GuestFile::text(path.display().to_string(), text).mode(mode_of(file.contents())));
+            }
+        }
+    }
+}
+
+/// Embedding forgets modes; what is a script says so in its first line.
+fn mode_of(contents: &[u8]) -> u32 {
+    if contents.starts_with(b"#!") { 0o755 } else { 0o644 }
+}
+
 fn write(dir: &Dir<'_>, root: &Path, into: &Path) -> Result<()> {
     for entry in dir.entries() {
         match entry {
@@ -102,9 +158,8 @@ fn write(dir: &Dir<'_>, root: &Path, into: &Path) -> Result<()> {
                     fs::create_dir_all(parent).or_error(Class::Host, cannot)?;
                 }
                 fs::write(&path, file.contents()).or_error(Class::Host, cannot)?;
-                // Embedding forgets modes; what is a script says so in its first line.
-                let mode = if file.contents().starts_with(b"#!") { 0o755 } else { 0o644 };
-                fs::set_permissions(&path, fs::Permissions::from_mode(mode)).or_error(Class::Host, cannot)?;
+                fs::set_permissions(&path, fs::Permissions::from_mode(mode_of(file.contents())))
+                    .or_error(Class::Host, cannot)?;
             }
         }
     }
@@ -130,5 +185,58 @@ mod tests {
         ImageDefinition::find("debian-12").and_then(|image| image.unpack(directory.path())).expect("it unpacks");
         let mode = fs::metadata(directory.path().join("bake")).expect("bake is there").permissions().mode();
         assert_eq!(mode & 0o111, 0o111);
+    }
+
+    /// What finds the seed in a guest that knows no serial numbers, run on files: a disk without one, the engine's, a seed.
+    #[test]
+    fn a_seed_is_known_by_what_is_on_the_disk() {
+        let definition = ImageDefinition::find("centos-5.9").expect("it is part of the program");
+        let files = definition.files();
+        let script = files.iter().find(|file| file.path == "/usr/lib/pgxc-lab/seed-apply").expect("it has one");
+        assert_eq!(script.mode, 0o755);
+        let crate::guest::Content::Text(script) = &script.content else { panic!("{script:?}") };
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = |name: &str| directory.path().join(name);
+        fs::create_dir(path("root")).expect("a directory");
+        fs::write(path("empty"), [0; 4096]).expect("a file");
+        let seed = |entries: &[(&str, &str)]| {
+            let mut builder = tar::Builder::new(Vec::new());
+            for (name, text) in entries {
+                let mut header = tar::Header::new_gnu();
+                header.set_size(text.len() as u64);
+                header.set_mode(0o644);
+                builder.append_data(&mut header, name, text.as_bytes()).expect("it packs");
+            }
+            let mut bytes = builder.into_inner().expect("it packs");
+            bytes.resize(256 << 10, 0);
+            fs::write(path("seed"), bytes).expect("a file");
+        };
+        let apply = |shell: &str, disks: &[&str]| {
+            let mut command = std::process::Command::new(shell);
+            command.args(["-s", "--"]).args(disks.iter().map(|name| path(name))).env("ROOT", path("root"));
+            let mut child = command
+                .stdin(std::process::Stdio::piped())
+                .stdout(std::process::Stdio::piped())
+                .spawn()
+                .expect("a shell");
+            std::io::Write::write_all(child.stdin.as_mut().expect("it reads"), script.as_bytes()).expect("it reads");
+            let output = child.wait_with_output().expect("it ends");
+            assert!(output.status.success(), "{shell}: {output:?}");
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        };
+        // /bin/sh of EL5 is a bash.
+        for shell in ["sh", "bash"] {
+            let there = |name: &str| path("root").join(name).exists();
+            assert!(apply(shell, &["empty"]).contains("no disk holds a seed"));
+            seed(&[("etc/rc.d/init.d/pgxc-gtm", "#!/bin/bash\n"), ("etc/hosts", "one\n")]);
+            assert!(apply(shell, &["none", "empty", "seed"]).contains("took the seed"));
+            assert!(there("etc/rc.d/init.d/pgxc-gtm"));
+            assert_eq!(apply(shell, &["empty", "seed"]), "", "the same seed is not taken twice");
+            // What the next seed does not have goes where it would be started; nothing else does.
+            seed(&[("etc/hostname", "db1\n")]);
+            apply(shell, &["seed"]);
+            assert!(!there("etc/rc.d/init.d/pgxc-gtm") && there("etc/hosts") && there("etc/hostname"));
+            fs::remove_dir_all(path("root")).and_then(|()| fs::create_dir(path("root"))).expect("a directory");
+        }
     }
 }

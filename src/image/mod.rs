@@ -2,10 +2,20 @@
 //! templates: guests of them that were booted once.
 
 mod bake;
+mod cpio;
 mod definition;
+mod install;
+mod kickstart;
+mod recipe;
 mod template;
+mod tree;
+mod workshop;
 
 pub use bake::{Image, list, prune};
 pub(crate) use bake::{recorded_digests, take_lock};
-pub use definition::{ImageDefinition, TemplateDefinition};
+pub use cpio::{Entry, initrd_with};
+pub use definition::{ImageDefinition, Machine, TemplateDefinition};
+pub use recipe::Recipe;
 pub use template::{SEED_LENGTH, Template};
+pub use tree::TREE_VARIABLE;
+pub use workshop::Workshop;

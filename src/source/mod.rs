@@ -90,6 +90,17 @@ pub async fn obtain(request: &Request<'_>, events: &Events, step: &str) -> Resul
     Ok(Found { source: None, passed_over })
 }
 
+/// Brings one file that is no package, whatever it is, into a directory.
+///
+/// # Errors
+/// [`Class::Image`] when it cannot be had; [`Class::Host`] when it cannot be written.
+pub async fn fetch(url: &str, into: &Path, events: &Events, step: &str) -> Result<PathBuf> {
+    let url = Url::parse(url).map_err(|error| Error::caused(Class::Image, format!("`{url}` is no URL"), error))?;
+    let mut partial = partial::Partial::open(into, &url)?;
+    download::download(&url, &mut partial, events, step).await?;
+    Ok(partial.path().to_owned())
+}
+
 /// Who sets `PGXC_SOURCE` means that file: falling through to another one would be a surprise.
 async fn overridden(path: &Path, pinned: Option<&str>) -> Result<Source> {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());

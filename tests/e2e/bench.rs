@@ -137,7 +137,8 @@ impl Bench {
         self.run_with(arguments, &[("PGXC_LAB_FAULT", &format!("kill-after-journal-line:{line}"))])
     }
 
-    fn run_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Ran {
+    /// Runs a command of pgxc-lab with more in its environment.
+    pub fn run_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Ran {
         let begun = Instant::now();
         let mut command = self.command(arguments);
         command.envs(environment.iter().copied());

@@ -5,6 +5,7 @@
 mod bench;
 mod eight;
 mod fdw;
+mod install;
 mod life;
 mod native;
 mod snapshot;

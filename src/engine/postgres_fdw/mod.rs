@@ -13,7 +13,7 @@ use super::{
     unit::{self, Stop, Unit},
 };
 use crate::{
-    guest::GuestFile,
+    guest::{GuestFile, System},
     lab::{EngineKind, Lab, Node, Placed, Role},
 };
 
@@ -29,8 +29,11 @@ impl Engine for PostgresFdw {
     }
 
     /// The package holds contrib too: postgres_fdw and dblink.
-    fn packages(&self) -> &'static [&'static str] {
-        &["postgresql-15"]
+    fn packages(&self, system: System) -> Option<&'static [&'static str]> {
+        match system {
+            System::Debian => Some(&["postgresql-15"]),
+            System::El5 => None,
+        }
     }
 
     fn build(&self, _: &Lab) -> Option<Build> {

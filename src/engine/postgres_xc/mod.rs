@@ -13,7 +13,7 @@ pub use hash::{counts as hash_counts, node_id, placement as hash_placement};
 
 use super::{Build, ComponentSetup, Engine, InDoubt, Proof, Ready, Row, Takeover, Writes, conf, hba, unit::mount_unit};
 use crate::{
-    guest::GuestFile,
+    guest::{GuestFile, System},
     lab::{EngineKind, Lab, Node, Placed, Role},
 };
 
@@ -29,8 +29,14 @@ impl Engine for PostgresXc {
     }
 
     /// What the programs are linked with when the build keeps every option that Debian 12 can serve.
-    fn packages(&self) -> &'static [&'static str] {
-        &["libreadline8", "zlib1g", "libpam0g", "libxml2", "libxslt1.1", "libtcl8.6", "libperl5.36"]
+    fn packages(&self, system: System) -> Option<&'static [&'static str]> {
+        match system {
+            System::Debian => {
+                Some(&["libreadline8", "zlib1g", "libpam0g", "libxml2", "libxslt1.1", "libtcl8.6", "libperl5.36"])
+            }
+            // The image has the document's own list.
+            System::El5 => Some(&[]),
+        }
     }
 
     fn build(&self, lab: &Lab) -> Option<Build> {
