@@ -122,6 +122,40 @@ fn a_lab_on_the_machine_itself_differs_in_the_hosts_chain_only() {
     }
 }
 
+/// The document's own world, planned on a machine that has nothing of it and no network.
+#[test]
+fn the_documents_lab_with_centos_5_can_be_planned_anywhere() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let lab = fs::read_to_string("lab.yaml").expect("it is there");
+    let lab = lab.replace("\nimage: [centos-5.9, debian-12]\n", "\nimage: centos-5.9\n");
+    assert!(lab.contains("\nimage: centos-5.9\n"));
+    fs::write(directory.path().join("lab.yaml"), lab).expect("a file");
+    let home = directory.path().join("home");
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_pgxc-lab"))
+        .arg("--home")
+        .arg(&home)
+        .arg("plan")
+        .env("PGXC_LAB_FILE", directory.path().join("lab.yaml"))
+        .env("PGXC_LAB_OFFLINE", "1")
+        .env_remove("PGXC_SOURCE")
+        .env_remove("CENTOS_TREE")
+        .output()
+        .expect("the program runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    for words in [
+        "it does not run in guests of image `centos-5.9`",
+        "no source of `postgres-xc` is here",
+        "47 of 47 steps would run",
+    ] {
+        assert!(said.contains(words), "`{words}` is missing in\n{said}");
+    }
+    assert!(!home.join("labs").exists() && !directory.path().join("lab.lock").exists(), "a plan leaves nothing");
+    insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
+        insta::assert_snapshot!("plan-document-centos-5.9", String::from_utf8_lossy(&output.stdout));
+    });
+}
+
 /// Components by their kinds, in the order of the nodes.
 fn chosen<'lab>(lab: &'lab Lab, engine: &dyn Engine, roles: &[Role]) -> Vec<Placed<'lab>> {
     roles.iter().filter(|role| engine.runs(**role)).flat_map(|role| lab.placed(*role)).collect()
