@@ -8,12 +8,25 @@ pub fn of_text(text: &str) -> String {
     hexadecimal(&Sha256::digest(text))
 }
 
+/// SHA-256 of bytes, in hexadecimal.
+pub fn of_bytes(bytes: &[u8]) -> String {
+    hexadecimal(&Sha256::digest(bytes))
+}
+
 /// SHA-256 of a file, in hexadecimal.
 ///
 /// # Errors
 /// When the file cannot be read.
 pub fn of_file(path: &Path) -> io::Result<String> {
-    let mut hasher = Sha256::new();
+    of_file_with::<Sha256>(path)
+}
+
+/// The same with another algorithm.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn of_file_with<D: Digest>(path: &Path) -> io::Result<String> {
+    let mut hasher = D::new();
     let mut file = File::open(path)?;
     let mut buffer = vec![0u8; 1 << 20];
     loop {

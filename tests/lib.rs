@@ -3,6 +3,7 @@
 mod config;
 mod cost;
 mod document;
+mod disks;
 mod download;
 mod drill;
 mod e2e;
@@ -14,5 +15,6 @@ mod nightly;
 mod plan;
 mod program;
 mod scale;
+mod server;
 mod ssh;
 mod verify;

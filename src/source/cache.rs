@@ -1,9 +1,9 @@
-//! The cache of downloaded packages: files named by digest, and an index that tells which place gave which.
+//! A cache of downloads: files named by digest, and an index that tells which place gave which.
 
-use super::{archive::Compression, partial::Partial};
+use super::{Kind, off_thread, partial::Partial};
 use crate::{
     digest,
-    error::{Class, Error, Result, ResultExt},
+    error::{Class, Result, ResultExt},
     event::{Event, Events},
     host::Lock,
 };
@@ -30,14 +30,17 @@ pub enum Cached {
     Missing,
 }
 
-/// A directory of downloaded packages. Labs share it: what it holds is named by digest, so nothing that one lab does
+/// A directory of downloads of one kind. Labs share it: what it holds is named by digest, so nothing that one lab does
 /// changes what another one finds.
-pub struct Cache<'a>(&'a Path);
+pub struct Cache<'a> {
+    directory: &'a Path,
+    kind: Kind,
+}
 
 impl<'a> Cache<'a> {
     /// The cache in this directory, which need not exist yet.
-    pub fn new(directory: &'a Path) -> Cache<'a> {
-        Cache(directory)
+    pub fn new(directory: &'a Path, kind: Kind) -> Cache<'a> {
+        Cache { directory, kind }
     }
 
     /// The digest of what this place gave when it was asked last.
@@ -55,7 +58,7 @@ impl<'a> Cache<'a> {
             return Ok(Cached::Missing);
         }
         let prefix = format!("{}-", digest::short(wanted));
-        let mut files = fs::read_dir(self.0).into_iter().flatten().flatten().map(|entry| entry.path());
+        let mut files = fs::read_dir(self.directory).into_iter().flatten().flatten().map(|entry| entry.path());
         let is_wanted = |path: &PathBuf| path.file_name().unwrap_or_default().to_string_lossy().starts_with(&prefix);
         let Some(path) = files.find(is_wanted) else { return Ok(Cached::Missing) };
         match digest_of(&path).await? {
@@ -73,10 +76,10 @@ impl<'a> Cache<'a> {
         let deadline = Instant::now() + PATIENCE;
         let mut told = false;
         loop {
-            match Lock::take(&self.0.join("lock"), "the cache of source packages", Duration::ZERO) {
+            match Lock::take(&self.directory.join("lock"), self.kind.cache(), Duration::ZERO) {
                 Err(error) if error.class() == Class::Locked && Instant::now() < deadline => {
                     if !told {
-                        let text = "waits for another run that downloads a source package".to_owned();
+                        let text = format!("waits for another run that downloads a {}", self.kind.name());
                         events.send(Event::Progress { step: step.into(), text });
                         told = true;
                     }
@@ -93,32 +96,32 @@ impl<'a> Cache<'a> {
     /// # Errors
     /// [`Class::Host`] when the files cannot be made.
     pub fn partial(&self, url: &Url) -> Result<Partial> {
-        Partial::open(self.0, url)
+        Partial::open(self.directory, url)
     }
 
     /// Makes a finished download a file of the cache, named by its digest, and returns path and digest.
     ///
     /// # Errors
-    /// [`Class::Image`] when it is no package: it is removed then, as going on with it would lead nowhere.
+    /// [`Class::Image`] when it is not of this kind: it is removed then, as going on with it would lead nowhere.
     /// [`Class::Host`] when the file cannot be kept.
     pub async fn keep(&self, partial: Partial) -> Result<(PathBuf, String)> {
-        let compression = match Compression::of(partial.path()) {
-            Ok(compression) => compression,
+        let suffix = match self.kind.suffix_of(partial.path()) {
+            Ok(suffix) => suffix,
             Err(error) => {
                 partial.remove()?;
                 return Err(error);
             }
         };
-        let cannot = || format!("cannot keep the download in `{}`", self.0.display());
+        let cannot = || format!("cannot keep the download in `{}`", self.directory.display());
         let digest = digest_of(partial.path()).await?.or_error(Class::Host, cannot)?;
-        let path = self.0.join(format!("{}-{}", digest::short(&digest), file_name(&partial.name(), compression)));
+        let path = self.directory.join(format!("{}-{}", digest::short(&digest), file_name(&partial.name(), suffix)));
         // A damaged copy may have come under another name.
         if let Cached::Damaged(damaged) = self.find(&digest).await? {
             fs::remove_file(damaged).or_error(Class::Host, cannot)?;
         }
         File::open(partial.path()).and_then(|file| file.sync_all()).or_error(Class::Host, cannot)?;
         fs::rename(partial.path(), &path).or_error(Class::Host, cannot)?;
-        File::open(self.0).and_then(|directory| directory.sync_all()).or_error(Class::Host, cannot)?;
+        File::open(self.directory).and_then(|directory| directory.sync_all()).or_error(Class::Host, cannot)?;
         partial.remove()?;
         Ok((path, digest))
     }
@@ -131,13 +134,13 @@ impl<'a> Cache<'a> {
         let mut index = self.index();
         index.insert(place.into(), digest.into());
         let text = serde_json::to_string_pretty(&index)
-            .or_error(Class::Internal, || "cannot write the index of source packages".into())?;
-        write_whole(&self.0.join("places.json"), &text)
+            .or_error(Class::Internal, || "cannot write the index of downloads".into())?;
+        write_whole(&self.directory.join("places.json"), &text)
     }
 
     /// An index that is missing or cannot be understood costs a download, so it is no error.
     fn index(&self) -> BTreeMap<String, String> {
-        let text = fs::read_to_string(self.0.join("places.json")).unwrap_or_default();
+        let text = fs::read_to_string(self.directory.join("places.json")).unwrap_or_default();
         serde_json::from_str(&text).unwrap_or_default()
     }
 }
@@ -145,9 +148,7 @@ impl<'a> Cache<'a> {
 /// The digest of a file that may be large, off the threads of the runtime.
 pub(super) async fn digest_of(path: &Path) -> Result<std::io::Result<String>> {
     let path = path.to_owned();
-    tokio::task::spawn_blocking(move || digest::of_file(&path))
-        .await
-        .map_err(|error| Error::caused(Class::Internal, "the task that reads a source package ended", error))
+    off_thread(move || digest::of_file(&path)).await
 }
 
 /// Writes a small file so that a reader, or the next run after a kill, sees the old text or the new one.
@@ -160,15 +161,15 @@ pub(super) fn write_whole(path: &Path, text: &str) -> Result<()> {
 }
 
 /// A file name from what a server called it: no characters that mean something elsewhere, and the usual end.
-fn file_name(name: &str, compression: Compression) -> String {
+fn file_name(name: &str, suffix: &str) -> String {
     let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let mut name: String = name.chars().filter(|c| good(*c)).take(80).collect();
     name = name.trim_start_matches(['.', '-']).to_owned();
     if name.is_empty() {
-        name = "source".into();
+        name = "download".into();
     }
-    let known = [".gz", ".tgz", ".xz", ".txz", ".bz2", ".tbz2"].iter().any(|end| name.ends_with(end));
-    if known { name } else { name + compression.suffix() }
+    let known = [".gz", ".tgz", ".xz", ".txz", ".bz2", ".tbz2", ".qcow2", ".img"].iter().any(|end| name.ends_with(end));
+    if known { name } else { name + suffix }
 }
 
 #[cfg(test)]
@@ -180,12 +181,12 @@ mod tests {
         for (given, name) in [
             ("pgxc-v1.0.2.tar.gz", "pgxc-v1.0.2.tar.gz"),
             ("download", "download.tar.gz"),
-            ("", "source.tar.gz"),
+            ("", "download.tar.gz"),
             ("..%2F..%2Fetc", "2F..2Fetc.tar.gz"),
             ("../x y", "xy.tar.gz"),
         ] {
-            assert_eq!(file_name(given, Compression::Gzip), name);
+            assert_eq!(file_name(given, ".tar.gz"), name);
         }
-        assert_eq!(file_name(&"a".repeat(300), Compression::Xz).len(), 87);
+        assert_eq!(file_name(&"a".repeat(300), ".tar.xz").len(), 87);
     }
 }

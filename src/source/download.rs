@@ -27,6 +27,9 @@ const WORTH_IT: u64 = 1 << 20;
 /// Progress is told each time that this much has come.
 const TELL_EACH: u64 = 256 << 10;
 
+/// Longest text that is taken at once: files of checksums have some kilobytes.
+const TEXT: usize = 1 << 20;
+
 /// Why a try ended.
 enum Failure {
     /// Trying again cannot help.
@@ -76,6 +79,47 @@ pub async fn download(url: &Url, partial: &mut Partial, events: &Events, step: &
         tokio::time::sleep(BACKOFF * 2u32.pow(tries)).await;
         tries += 1;
     }
+}
+
+/// A short text, such as a file of checksums.
+///
+/// # Errors
+/// [`Class::Image`] when the server cannot be reached, refuses, breaks off again and again, or sends more than a megabyte.
+/// Messages do not name the URL.
+pub async fn text(url: &Url) -> Result<String> {
+    let client = client(url)?;
+    let mut tries = 0;
+    loop {
+        let (error, allowed) = match attempt_text(&client, url).await {
+            Ok(text) => return Ok(text),
+            Err(Failure::Final(error)) => return Err(error),
+            Err(Failure::Unreached(error)) => (error, 1),
+            Err(Failure::Broken(error)) => (error, RETRIES),
+        };
+        if tries >= allowed {
+            return Err(error);
+        }
+        tokio::time::sleep(BACKOFF * 2u32.pow(tries)).await;
+        tries += 1;
+    }
+}
+
+async fn attempt_text(client: &Client, url: &Url) -> Result<String, Failure> {
+    let mut response = client.get(url.clone()).send().await.map_err(not_answered)?;
+    if response.status() != StatusCode::OK {
+        return Err(refused(response.status()));
+    }
+    let mut bytes = Vec::new();
+    let broken = |error: reqwest::Error| {
+        Failure::Broken(Error::caused(Class::Image, "the server broke off", error.without_url()))
+    };
+    while let Some(chunk) = response.chunk().await.map_err(broken)? {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() > TEXT {
+            return Err(Failure::Final(Error::new(Class::Image, "the server sends more than a short text")));
+        }
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 async fn attempt(
@@ -209,7 +253,7 @@ fn refused(status: StatusCode) -> Failure {
     }
 }
 
-fn text(headers: &HeaderMap, name: HeaderName) -> Option<String> {
+fn header_text(headers: &HeaderMap, name: HeaderName) -> Option<String> {
     headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
 }
 
@@ -220,15 +264,15 @@ fn remote(url: &Url, response: &Response) -> Remote {
     Remote {
         url: url.to_string(),
         name,
-        etag: text(headers, header::ETAG),
-        last_modified: text(headers, header::LAST_MODIFIED),
+        etag: header_text(headers, header::ETAG),
+        last_modified: header_text(headers, header::LAST_MODIFIED),
         total: response.content_length(),
     }
 }
 
 /// First byte, where told, and total, where known, of `Content-Range: bytes 5-9/10` or `bytes */10`.
 fn content_range(headers: &HeaderMap) -> Option<(Option<u64>, Option<u64>)> {
-    let value = text(headers, header::CONTENT_RANGE)?;
+    let value = header_text(headers, header::CONTENT_RANGE)?;
     let (range, total) = value.trim().strip_prefix("bytes")?.trim().split_once('/')?;
     let first = range.split_once('-').and_then(|(first, _)| first.trim().parse().ok());
     Some((first, total.trim().parse().ok()))
@@ -236,7 +280,7 @@ fn content_range(headers: &HeaderMap) -> Option<(Option<u64>, Option<u64>)> {
 
 /// Servers are to compare the validator themselves; some ignore it, so an entity tag that is told is compared again.
 fn same_file(response: &Response, known: &Remote) -> bool {
-    text(response.headers(), header::ETAG).is_none_or(|etag| known.etag.is_none() || known.etag == Some(etag))
+    header_text(response.headers(), header::ETAG).is_none_or(|etag| known.etag.is_none() || known.etag == Some(etag))
 }
 
 fn continues(response: &Response, offset: u64, known: &Remote) -> bool {

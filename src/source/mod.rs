@@ -1,12 +1,19 @@
-//! An engine's source package: found at the first of several places that has it.
+//! What comes from elsewhere, found at the first of several places that has it: an engine's source package, a publisher's
+//! disk.
 
 mod archive;
 mod cache;
+mod checksum;
+mod disk;
 mod download;
 mod partial;
 mod place;
+mod qcow2;
 
+pub use checksum::Checksum;
+pub use disk::{Disk, DiskRequest, Proof, obtain_disk};
 pub use place::Place;
+pub use qcow2::Qcow2;
 
 use crate::{
     error::{Class, Error, Result},
@@ -16,6 +23,41 @@ use archive::Compression;
 use cache::{Cache, Cached, digest_of};
 use reqwest::Url;
 use std::path::{Path, PathBuf};
+
+/// What is downloaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// A source package.
+    Package,
+    /// A publisher's disk.
+    Disk,
+}
+
+impl Kind {
+    /// What one is called.
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Package => "source package",
+            Kind::Disk => "disk",
+        }
+    }
+
+    /// What the cache of them is called.
+    fn cache(self) -> &'static str {
+        match self {
+            Kind::Package => "the cache of source packages",
+            Kind::Disk => "the cache of disks",
+        }
+    }
+
+    /// Looks whether a file is one; gives the usual end of its name.
+    fn suffix_of(self, path: &Path) -> Result<&'static str> {
+        match self {
+            Kind::Package => Compression::of(path).map(Compression::suffix),
+            Kind::Disk => Qcow2::of(path).map(|_| ".qcow2"),
+        }
+    }
+}
 
 /// A source package on this host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,7 +180,7 @@ async fn remote(
     events: &Events,
     step: &str,
 ) -> Result<(PathBuf, String)> {
-    let cache = Cache::new(request.cache);
+    let cache = Cache::new(request.cache, Kind::Package);
     // A pinned package is known by its digest alone, whichever lab downloaded it and from wherever.
     let wanted = || request.pinned.map(str::to_ascii_lowercase).or_else(|| cache.recorded(text));
     let mut damaged = false;
@@ -205,4 +247,11 @@ fn sentence(error: &Error) -> String {
         Some(cause) => format!("{}: {}", error.message(), cause.trim()),
         None => error.message().to_owned(),
     }
+}
+
+/// Reads files that may be large off the threads of the runtime.
+async fn off_thread<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(read)
+        .await
+        .map_err(|error| Error::caused(Class::Internal, "the task that reads a download ended", error))
 }

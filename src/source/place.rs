@@ -1,4 +1,4 @@
-//! A place where a source package may be: a path, a file URL, or an http(s) URL.
+//! A place where a file may be: a path, a file URL, or an http(s) URL.
 
 use crate::error::{Class, Error, Result};
 use reqwest::Url;
@@ -21,7 +21,7 @@ impl Place {
     pub fn parse(text: &str, base: &Path) -> Result<Place> {
         let text = text.trim();
         let wrong = |why: &str| {
-            Error::new(Class::LabFile, format!("`{text}` is not a place of a source package: {why}")).hint(
+            Error::new(Class::LabFile, format!("`{text}` is not a place of a file: {why}")).hint(
                 "write a path, such as ./pgxc-v1.0.2.tar.gz, or a URL that starts with file:///, http:// or https://",
             )
         };
