@@ -2,8 +2,8 @@
 
 mod config;
 mod cost;
-mod document;
 mod disks;
+mod document;
 mod download;
 mod drill;
 mod e2e;

@@ -1,10 +1,10 @@
-//! Debian 12 guests.
+//! Guests of Debian 12, and of Ubuntu, which differs in nothing that is said here.
 
 use super::{
-    GuestFile, GuestSystem, MARK, hosts,
-    tune::{self, Dialect, Superseded},
+    GuestFile, GuestSystem, MARK, hosts, systemd,
+    tune::{self, Dialect},
 };
-use crate::lab::{Guest, Lab, Node};
+use crate::lab::{Lab, Node};
 
 /// Debian with systemd, chrony, iptables and nfs-common, as `images/debian-12` makes it.
 pub struct Debian;
@@ -12,36 +12,13 @@ pub struct Debian;
 const SYSCTL_FILE: &str = "/etc/sysctl.d/60-pgxc-lab.conf";
 const LIMITS_FILE: &str = "/etc/security/limits.d/60-pgxc-lab.conf";
 const CHRONY_FILE: &str = "/etc/chrony/chrony.conf";
-const RULES_FILE: &str = "/etc/iptables/rules.v4";
-
-/// Kernel parameters of the document that newer kernels do not have.
-const SUPERSEDED: [Superseded; 3] = [
-    Superseded {
-        key: "net.ipv4.tcp_tw_recycle",
-        successor: "",
-        reason: "removed in Linux 4.12: it broke clients behind NAT",
-    },
-    Superseded {
-        key: "net.ipv4.ip_conntrack_max",
-        successor: "net/netfilter/nf_conntrack_max",
-        reason: "by net.netfilter.nf_conntrack_max once connections are tracked",
-    },
-    Superseded {
-        key: "net.ipv4.netfilter.ip_conntrack_max",
-        successor: "net/netfilter/nf_conntrack_max",
-        reason: "by net.netfilter.nf_conntrack_max once connections are tracked",
-    },
-];
+/// File with the firewall's rules, which pgxc-firewall.service loads.
+pub(super) const RULES_FILE: &str = "/etc/iptables/rules.v4";
 
 impl GuestSystem for Debian {
     fn files(&self, lab: &Lab, node: &Node) -> Vec<GuestFile> {
         let guest = &lab.guest;
         let sysctl: String = guest.sysctl.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
-        let limits: String = guest
-            .limits
-            .iter()
-            .map(|limit| format!("{} {} {} {}\n", limit.domain, limit.kind, limit.item, limit.value))
-            .collect();
         let mut files = vec![
             GuestFile::text("/etc/hostname", format!("{}\n", node.name)),
             GuestFile::text("/etc/hosts", hosts::file(lab)),
@@ -50,12 +27,12 @@ impl GuestSystem for Debian {
                 SYSCTL_FILE,
                 format!("{MARK}{}", sysctl.lines().map(|line| format!("-{line}\n")).collect::<String>()),
             ),
-            GuestFile::text(LIMITS_FILE, format!("{MARK}{limits}")),
-            GuestFile::text(CHRONY_FILE, chrony(lab)),
+            GuestFile::text(LIMITS_FILE, systemd::limits(guest)),
+            GuestFile::text(CHRONY_FILE, systemd::chrony(lab)),
             GuestFile::link("/etc/localtime", format!("/usr/share/zoneinfo/{}", guest.timezone)),
             GuestFile::text("/etc/timezone", format!("{}\n", guest.timezone)),
             GuestFile::text("/etc/default/locale", format!("LANG={}\n", guest.locale)),
-            GuestFile::text("/etc/fstab", fstab(lab, node)),
+            GuestFile::text("/etc/fstab", systemd::fstab(lab, node)),
             GuestFile::directory(&lab.nfs.mount, 0o755),
         ];
         if !guest.iptables.trim().is_empty() {
@@ -65,11 +42,6 @@ impl GuestSystem for Debian {
     }
 
     fn tune_script(&self, lab: &Lab, _: &Node, files: &[GuestFile]) -> String {
-        let mut after = tune::line("again", &[CHRONY_FILE, "systemctl", "try-restart", "chrony.service"]);
-        after.push_str("again /etc/hostname hostname -F /etc/hostname\n");
-        after.push_str(
-            "case $touched in *' /etc/systemd/'* | *' /etc/fstab '*) systemctl daemon-reload >/dev/null 2>&1 ;; esac\n",
-        );
         let dialect = Dialect {
             functions: "",
             kinds: &[
@@ -79,10 +51,10 @@ impl GuestSystem for Debian {
                 ("/etc/timezone", "time"),
                 ("/etc/default/locale", "locale"),
             ],
-            superseded: &SUPERSEDED,
+            superseded: &systemd::SUPERSEDED,
             rules_file: RULES_FILE,
-            units,
-            after,
+            units: systemd::units,
+            after: systemd::after(CHRONY_FILE, "chrony.service"),
         };
         tune::script(&dialect, lab, files)
     }
@@ -94,46 +66,6 @@ impl GuestSystem for Debian {
     fn time_service(&self) -> &'static str {
         "chrony.service"
     }
-}
-
-fn units(guest: &Guest) -> String {
-    let unit = |name: &String| if name.contains('.') { name.clone() } else { format!("{name}.service") };
-    let names = guest.services_off.iter().chain(&guest.services_on).map(unit);
-    let names: String = names.map(|name| format!(" {}", tune::quoted(&name))).collect();
-    if names.is_empty() {
-        return "units=\n".to_owned();
-    }
-    format!("units=$(systemctl list-unit-files --no-legend --plain --no-pager{names} 2>/dev/null)\n")
-}
-
-/// The lab's gateway serves time. A guest that comes back from memory is far behind: stepping is always allowed, and it
-/// looks often, since a look costs a packet each way and everybody waits for it after a restore. With more than two samples
-/// it would believe the old ones for up to five looks; two are good for a tenth of a millisecond. The gateway may ask how far
-/// off the clock is, which costs an emulated guest a thousandth of an ssh login.
-fn chrony(lab: &Lab) -> String {
-    format!(
-        "{MARK}server {0} iburst minpoll 0 maxpoll 1 maxsamples 2\nmakestep 1 -1\ndriftfile /var/lib/chrony/drift\nrtcsync\n\
-         bindcmdaddress 0.0.0.0\ncmdallow {0}\n",
-        lab.network.gateway
-    )
-}
-
-/// The export survives a reboot (spec 1.14.18). `nofail`: a guest without its export still boots and can be looked at,
-/// while the units of the cluster require the mount.
-fn fstab(lab: &Lab, node: &Node) -> String {
-    let mut options = lab.nfs.options.clone();
-    for option in ["_netdev", "nofail", "x-systemd.mount-timeout=600"] {
-        if !options.iter().any(|known| known == option) {
-            options.push(option.to_owned());
-        }
-    }
-    format!(
-        "{MARK}LABEL=pgxc-root / ext4 defaults,noatime 0 1\n{}:{} {} nfs {} 0 0\n",
-        lab.network.gateway,
-        node.export,
-        lab.nfs.mount,
-        options.join(",")
-    )
 }
 
 #[cfg(test)]

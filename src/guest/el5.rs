@@ -1,7 +1,9 @@
 //! Guests of Enterprise Linux 5: the document's CentOS 5.9.
 
 use super::{
-    GuestFile, GuestSystem, MARK, hosts,
+    GuestFile, GuestSystem, MARK,
+    el::RULES_FILE,
+    hosts, systemd,
     tune::{self, Dialect},
 };
 use crate::{
@@ -14,10 +16,12 @@ pub struct El5;
 
 const SYSCTL_FILE: &str = "/etc/sysctl.conf";
 const LIMITS_FILE: &str = "/etc/security/limits.conf";
-const RULES_FILE: &str = "/etc/sysconfig/iptables";
 const NETWORK_FILE: &str = "/etc/sysconfig/network";
 const CLOCK_FILE: &str = "/etc/sysconfig/clock";
 const CRON_FILE: &str = "/etc/cron.d/pgxc-lab";
+
+/// What the tuning script does in another way; EL6 does the same.
+pub(super) const FUNCTIONS: &str = include_str!("el5.sh");
 
 /// What EL5's own sysctl.conf sets and the document's does not name: writing the file anew must not lose it.
 const OWN_SYSCTL: [(&str, &str); 6] = [
@@ -49,7 +53,7 @@ impl GuestSystem for El5 {
             GuestFile::text("/etc/hosts", hosts::file(lab)),
             GuestFile::text(SYSCTL_FILE, sysctl(guest)),
             GuestFile::text("/etc/rc.d/rc.local", RC_LOCAL).mode(0o755),
-            GuestFile::text(LIMITS_FILE, limits(guest)),
+            GuestFile::text(LIMITS_FILE, systemd::limits(guest)),
             GuestFile::text(CLOCK_FILE, format!("ZONE=\"{}\"\nUTC=false\nARC=false\n", guest.timezone)),
             GuestFile::link("/etc/localtime", format!("/usr/share/zoneinfo/{}", guest.timezone)),
             GuestFile::text(CRON_FILE, cron(lab)),
@@ -60,7 +64,7 @@ impl GuestSystem for El5 {
             ),
             // As the distribution has it; the document edits this name.
             GuestFile::link("/etc/sysconfig/selinux", "../selinux/config"),
-            GuestFile::text("/etc/fstab", fstab(lab, node)),
+            GuestFile::text("/etc/fstab", fstab(lab, node, "ext3")),
             GuestFile::directory(&lab.nfs.mount, 0o755),
         ];
         if !guest.iptables.trim().is_empty() {
@@ -71,7 +75,7 @@ impl GuestSystem for El5 {
 
     fn tune_script(&self, lab: &Lab, node: &Node, files: &[GuestFile]) -> String {
         let dialect = Dialect {
-            functions: include_str!("el5.sh"),
+            functions: FUNCTIONS,
             kinds: &[
                 (LIMITS_FILE, "limit"),
                 (CLOCK_FILE, "time"),
@@ -109,18 +113,11 @@ impl GuestSystem for El5 {
     }
 }
 
-fn sysctl(guest: &Guest) -> String {
+pub(super) fn sysctl(guest: &Guest) -> String {
     let own = OWN_SYSCTL.iter().filter(|(key, _)| guest.sysctl.iter().all(|(known, _)| known != key));
     let own: String = own.map(|(key, value)| format!("{key} = {value}\n")).collect();
     let keys: String = guest.sysctl.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
     format!("{MARK}{own}{keys}")
-}
-
-fn limits(guest: &Guest) -> String {
-    let lines = guest.limits.iter();
-    let lines: String =
-        lines.map(|limit| format!("{} {} {} {}\n", limit.domain, limit.kind, limit.item, limit.value)).collect();
-    format!("{MARK}{lines}")
 }
 
 /// The document's cron job, which asks the lab's own gateway: guests reach no other time server.
@@ -131,16 +128,19 @@ fn cron(lab: &Lab) -> String {
 /// `_netdev`: the script netfs mounts it when the network is there. A guest without its export still boots: an init
 /// script that fails stops nothing. The engine's disk is found by its label: this kernel tells no serial numbers of virtio
 /// disks.
-fn fstab(lab: &Lab, node: &Node) -> String {
+pub(super) fn fstab(lab: &Lab, node: &Node, filesystem: &str) -> String {
     let mut options = lab.nfs.options.clone();
     if options.iter().all(|option| option != "_netdev") {
         options.push("_netdev".into());
     }
+    let engine = match node.roles.is_empty() {
+        true => String::new(),
+        false => format!("LABEL={ENGINE_DISK} {} ext2 ro,noatime 0 0\n", lab.cluster.prefix),
+    };
     format!(
-        "{MARK}LABEL=pgxc-root / ext3 defaults,noatime 1 1\ntmpfs /dev/shm tmpfs defaults 0 0\n\
+        "{MARK}LABEL=pgxc-root / {filesystem} defaults,noatime 1 1\ntmpfs /dev/shm tmpfs defaults 0 0\n\
          devpts /dev/pts devpts gid=5,mode=620 0 0\nsysfs /sys sysfs defaults 0 0\nproc /proc proc defaults 0 0\n\
-         LABEL={ENGINE_DISK} {} ext2 ro,noatime 0 0\n{}:{} {} nfs {} 0 0\n",
-        lab.cluster.prefix,
+         {engine}{}:{} {} nfs {} 0 0\n",
         lab.network.gateway,
         node.export,
         lab.nfs.mount,
@@ -149,7 +149,7 @@ fn fstab(lab: &Lab, node: &Node) -> String {
 }
 
 /// One call tells the runlevels of all services.
-fn units(_: &Guest) -> String {
+pub(super) fn units(_: &Guest) -> String {
     "units=$(chkconfig --list 2>/dev/null)\n".to_owned()
 }
 

@@ -1,6 +1,8 @@
 //! What a guest must look like: pure functions from the lab to files and checks, one file per guest system.
 
+mod archive;
 mod debian;
+mod el;
 mod el5;
 mod file;
 mod hosts;
@@ -9,8 +11,10 @@ mod report;
 #[cfg(test)]
 mod root;
 mod system;
+mod systemd;
 mod tune;
 
+pub(crate) use archive::archive;
 pub use file::{Content, GuestFile};
 pub(crate) use hosts::name_lines;
 pub use init::{Follow, Init};

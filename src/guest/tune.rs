@@ -201,7 +201,7 @@ mod tests {
     #[test]
     fn shellcheck_is_content() {
         let lab = document();
-        for system in [System::Debian, System::El5] {
+        for system in [System::Debian, System::Ubuntu, System::El5, System::El6, System::El7, System::El9] {
             let directory = tempfile::tempdir().unwrap();
             let path = directory.path().join("tune.sh");
             let (guest, node) = (system.guest(), &lab.nodes[2]);

@@ -32,7 +32,7 @@ impl Engine for PostgresFdw {
     fn packages(&self, system: System) -> Option<&'static [&'static str]> {
         match system {
             System::Debian => Some(&["postgresql-15"]),
-            System::El5 => None,
+            System::Ubuntu | System::El5 | System::El6 | System::El7 | System::El9 => None,
         }
     }
 

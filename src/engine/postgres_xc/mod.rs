@@ -36,6 +36,7 @@ impl Engine for PostgresXc {
             }
             // The image has the document's own list.
             System::El5 => Some(&[]),
+            System::Ubuntu | System::El6 | System::El7 | System::El9 => None,
         }
     }
 
