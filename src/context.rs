@@ -9,7 +9,7 @@ use crate::{
     guest::System,
     host::{Accelerator, Home, Host, LabDir, capacity},
     image::ImageDefinition,
-    lab::{EngineKind, Failover, Lab, Node, Role},
+    lab::{EngineKind, Failover, Lab, Node, Role, Spread},
     remote::Keys,
     sql::Login,
 };
@@ -48,6 +48,9 @@ pub struct Record {
     /// The last failover of the GTM, unless it is where lab.yaml has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failover: Option<Failover>,
+    /// Where the nodes of a lab of several hosts are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spread: Option<Spread>,
 }
 
 impl Record {
@@ -71,6 +74,9 @@ impl Record {
         let mut lab = fit::fit(lab, capacity::memory()?, Some(self.proportion))?.lab;
         if self.accelerator == Accelerator::Tcg {
             fit::slow_down(&mut lab);
+        }
+        if let Some(spread) = &self.spread {
+            lab.spread(spread);
         }
         self.failed_over(lab)
     }
@@ -281,6 +287,7 @@ mod tests {
             uses: Vec::new(),
             accelerator: Accelerator::Kvm,
             failover: None,
+            spread: None,
         }
     }
 

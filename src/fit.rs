@@ -68,10 +68,14 @@ pub struct Fitted {
     pub notes: Vec<String>,
 }
 
+/// How much memory guests may have on a host of this much.
+pub fn share(total: Size) -> Size {
+    Size::bytes(total.as_bytes() / 100 * SHARE_PERCENT)
+}
+
 /// How much memory all guests together may have on this host.
 pub fn budget(host: Memory) -> Size {
-    let share = host.total.as_bytes() / 100 * SHARE_PERCENT;
-    Size::bytes(share.min(host.available.as_bytes().saturating_sub(RESERVE.as_bytes())))
+    Size::bytes(share(host.total).as_bytes().min(host.available.as_bytes().saturating_sub(RESERVE.as_bytes())))
 }
 
 /// Fits the lab into the host, or by the proportion that an earlier run recorded.

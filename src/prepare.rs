@@ -1,5 +1,7 @@
 //! From lab.yaml to a site that a plan can run on: the choices, made once and recorded, before anything is touched.
 
+mod hosts;
+
 use crate::{
     apply::{Parts, Site},
     cli::Arguments,
@@ -109,6 +111,10 @@ pub async fn site(arguments: &Arguments, home: Home, purpose: Purpose, events: E
         record.check_failover()?;
     }
     check_host(&loaded.lab, &dir)?;
+    if purpose != Purpose::Look && loaded.lab.hosts.is_some() {
+        return Err(Error::new(Class::LabFile, "this version can only plan a lab of several hosts")
+            .hint("`pgxc-lab plan` shows which node would be where; without `hosts` the lab is on this machine"));
+    }
     let lock_path = LockFile::path(&file);
     let mut lock = LockFile::read(&lock_path)?;
 
@@ -119,6 +125,9 @@ pub async fn site(arguments: &Arguments, home: Home, purpose: Purpose, events: E
     let (accelerator, why) = accelerator(&loaded.lab, old.as_ref(), &dir, &home).await?;
     events.note(why);
     choose_boot(&mut loaded.lab, arguments.boot(), &definition, &events);
+    let spread = hosts::spread(&mut loaded.lab, old.as_ref(), &events).await?;
+    // Where there are several hosts, nodes were placed by what each has: nothing is left to be shrunk.
+    let recorded = if spread.is_some() { Some(Proportion::WHOLE) } else { recorded };
     let mut fitted = fit::fit(&loaded.lab, capacity::memory()?, recorded)?;
     if accelerator == Accelerator::Tcg {
         fitted.notes.extend(fit::slow_down(&mut fitted.lab));
@@ -160,6 +169,7 @@ pub async fn site(arguments: &Arguments, home: Home, purpose: Purpose, events: E
             uses: Vec::new(),
             accelerator,
             failover,
+            spread,
         })
     } else {
         None
@@ -429,7 +439,8 @@ fn check_memory(lab: &Lab, dir: &LabDir) -> Result<()> {
     if Host::find(dir).is_some() {
         return Ok(());
     }
-    let wanted = Size::bytes(lab.nodes.iter().map(|node| node.memory.as_bytes()).sum());
+    let here = lab.nodes.iter().filter(|node| lab.host_of(node).is_none());
+    let wanted = Size::bytes(here.map(|node| node.memory.as_bytes()).sum());
     let available = capacity::memory()?.available;
     if wanted <= available {
         return Ok(());

@@ -80,6 +80,7 @@ fn lab_yaml_shows_every_key() {
     let schema: serde_json::Value = serde_json::from_str(&config::schema()).expect("a schema");
     let mut missing = Vec::new();
     for section in [
+        "HostFile",
         "NetworkFile",
         "VmFile",
         "NfsFile",
@@ -253,6 +254,33 @@ fn problems_for_programs() {
     assert_eq!(Error::from(problems).to_string().lines().next(), Some("lab.yaml has 2 problems; nothing was touched"));
 }
 
+/// Two hosts: what is said of the first, and all of the second.
+fn of(name: &str, address: &str, second: &str) -> String {
+    format!("hosts: [{{name: {name}, address: {address}}}, {{{second}}}]\n")
+}
+
+fn b(address: &str) -> String {
+    format!("name: b, address: {address}, connection: 'qemu+ssh://root@b/system'")
+}
+
+#[test]
+fn nodes_are_pinned_to_hosts_that_there_are() {
+    let two = |first: &str, second: &str| {
+        let ports = "cluster: {gtm_standby: {port: 1931}}\n";
+        let text = two(&(of("a", "10.0.0.1", &b("10.0.0.2")) + ports));
+        let text = text.replacen("roles:", &format!("on: {first}, roles:"), 1);
+        text.replacen("roles: [gtm_proxy", &format!("on: {second}, roles: [gtm_standby, gtm_proxy"), 1)
+    };
+    let lab = config::parse(&two("a", "b"), Path::new("lab.yaml")).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(lab.nodes[1].on.as_ref().map(ToString::to_string).as_deref(), Some("b"));
+    let hosts = lab.hosts.expect("hosts");
+    assert_eq!((hosts.all().count(), hosts.other("b").map(|other| other.host.address.octets()[3])), (2, Some(2)));
+    let wrong = problems(&two("a", "c")).to_string();
+    assert!(wrong.contains("`b` is to be on `c`, which is none of `hosts`"), "{wrong}");
+    let wrong = problems(&two("b", "b")).to_string();
+    assert!(wrong.contains("the GTM `a` and its standby `b` are both on `b`"), "{wrong}");
+}
+
 /// One line each: what is changed, and the start of the only message that it gives.
 #[test]
 fn single_problems() {
@@ -351,6 +379,25 @@ fn single_problems() {
             "check `a` is given twice",
         ),
         ("checks: {a: 1}\n", "5:9", "`checks` cannot be a mapping"),
+        ("lost: wait\n", "5:7", "`lost` is said of no host"),
+        ("hosts: []\n", "5:8", "`hosts` names no host"),
+        ("hosts: [{name: a, address: 10.0.0.1}]\n", "5:8", "`hosts` names no other host"),
+        (&of("a", "10.0.0.1", "name: b, address: 10.0.0.2"), "5:39", "host `b` has no `connection`"),
+        (&of("a", "10.0.0.1", &b("10.0.0.1")), "5:58", "address `10.0.0.1` is given twice"),
+        (&of("b", "10.0.0.1", &b("10.0.0.2")), "5:46", "host `b` is given twice"),
+        (&of("a", "192.168.122.9", &b("10.0.0.2")), "5:28", "address `192.168.122.9` of a host lies in the lab's own"),
+        (
+            &of("a", "10.0.0.1, connection: 'qemu+ssh://a/system'", &b("10.0.0.2")),
+            "5:50",
+            "the first host is this machine",
+        ),
+        (
+            &of("a", "10.0.0.1", &b("10.0.0.2").replace("+ssh", "")),
+            "5:80",
+            "`qemu://root@b/system` is not a connection",
+        ),
+        (&(of("a", "10.0.0.1", &b("10.0.0.2")) + "host: system\n"), "5:8", "`hosts` with `host: system`"),
+        (&(of("a", "10.0.0.1", &b("10.0.0.2")) + "lost: sell\n"), "6:7", "`sell` is not known here"),
         ("name: u\n", "5:1", "key `name` is given twice in lab.yaml"),
         ("memory: 8GiB\n", "5:1", "unknown key `memory` in lab.yaml"),
         ("vm: {\n", "5:5", "not YAML in"),

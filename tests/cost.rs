@@ -2,8 +2,21 @@
 //! judgement: `scripts/bench` runs this and reads lines of the form `cost WHAT NODES NUMBER UNIT`.
 
 use crate::hypervisor::{domain, host};
-use pgxc_lab::{config, engine, hypervisor::DomainDefinition, lab::EngineKind, plan};
-use std::{collections::BTreeMap, fmt::Write, path::Path, time::Instant};
+use pgxc_lab::{
+    config, engine,
+    hypervisor::DomainDefinition,
+    lab::{
+        EngineKind, LabHost, Placement, Spread,
+        placement::{Open, Room, place},
+    },
+    plan,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+    path::Path,
+    time::Instant,
+};
 
 /// Sizes of labs; what each node costs should not grow with them.
 const SIZES: [usize; 4] = [2, 10, 50, 500];
@@ -67,6 +80,52 @@ fn cluster(nodes: usize) -> String {
         .expect("a string takes everything");
     }
     text
+}
+
+/// Hosts of the largest lab.
+const HOSTS: usize = 40;
+
+/// The same lab spread over hosts that have the room for it.
+fn on_hosts(text: &str, nodes: usize) -> String {
+    let mut text = format!("{text}hosts:\n  - {{name: h0, address: 172.16.0.1, memory: 1TiB}}\n");
+    for number in 1..HOSTS {
+        let connection = format!("qemu+ssh://root@h{number}/system");
+        let (low, memory) = (number + 1, nodes * 8 / HOSTS * 2);
+        writeln!(
+            text,
+            "  - {{name: h{number}, address: 172.16.0.{low}, connection: '{connection}', memory: {memory}GiB}}"
+        )
+        .expect("a string takes everything");
+    }
+    text
+}
+
+/// What placing adds to a plan: lab.yaml with its hosts is read and checked, every node is placed, and the plan is made.
+#[test]
+#[ignore = "a benchmark: scripts/bench runs it"]
+fn a_lab_is_placed_on_hosts_and_planned() {
+    println!();
+    for nodes in [100, 1000] {
+        let text = on_hosts(&cluster(nodes), nodes);
+        let mut seconds = Vec::new();
+        for _ in 0..ROUNDS {
+            let begun = Instant::now();
+            let mut lab = config::parse(&text, Path::new("lab.yaml")).unwrap_or_else(|problems| panic!("{problems}"));
+            let rooms: Vec<Room> = lab.hosts.iter().flat_map(|hosts| hosts.all()).map(room).collect();
+            let placement = place(&lab, &rooms, &Placement::new()).unwrap_or_else(|refusal| panic!("{refusal}"));
+            lab.spread(&Spread { placement, fence: 0 });
+            let plan = plan::up(&lab, engine::of(EngineKind::PostgresXc).as_ref());
+            let told = serde_json::to_string(&plan).expect("it is data");
+            seconds.push(begun.elapsed().as_secs_f64());
+            assert_eq!(lab.nodes.iter().filter_map(|node| node.on.as_ref()).collect::<BTreeSet<_>>().len(), HOSTS);
+            assert!(told.contains(&format!("db{}/serve", nodes - 1)), "the last node is in the plan");
+        }
+        println!("cost plan-on-{HOSTS}-hosts {nodes} {:.4} s", median(seconds));
+    }
+}
+
+fn room(host: &LabHost) -> Room {
+    Room { host: host.name.clone(), memory: host.memory.expect("it is written"), cpus: 64, open: Open::ToAll }
 }
 
 /// All of `pgxc-lab plan` that does not look at the host, which has to be large enough for the lab: lab.yaml is read and

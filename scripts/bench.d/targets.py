@@ -48,6 +48,7 @@ def verdicts(numbers: Numbers) -> list[Verdict]:
         at_most("`status`", 1, "1 s", cluster("status")),
         at_most("`up`, nothing to do", 2, "2 s", cluster("no-op-up")),
         at_most("`plan` of 1000 nodes", 1, "1 s", numbers.of(("tool", "plan", "1000"))),
+        at_most("`plan` of 1000 nodes on 40 hosts", 2, "2 s", numbers.of(("tool", "plan-on-40-hosts", "1000"))),
         at_most("memory of pgxc-lab", MEMORY, "50 MB", numbers.of(("tool", "plan", "tool-memory"), *boots)),
         _of_guests(numbers, guests),
         _nothing_left(numbers),

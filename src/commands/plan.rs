@@ -28,6 +28,9 @@ pub async fn run(arguments: &Arguments) -> Result<u8> {
     }
     let plan = plan::up(&site.lab, site.engine.as_ref());
     let mut table = Table::new().left("STEP").left("DOES").left("WOULD");
+    if site.lab.hosts.is_some() {
+        table = table.left("HOST");
+    }
     let mut steps = Vec::new();
     let mut changes = 0;
     for chain in &plan.chains {
@@ -41,12 +44,17 @@ pub async fn run(arguments: &Arguments) -> Result<u8> {
             };
             broken |= foresight == Foresight::Changes;
             changes += usize::from(foresight == Foresight::Changes);
-            table.row([
+            let host = step.node.as_deref().and_then(|name| site.lab.node(name)?.on.as_ref());
+            let mut row = vec![
                 step.id.clone(),
                 step.title.to_owned(),
                 why.as_ref().map_or_else(|| word.to_owned(), |why| format!("nothing: {why}")),
-            ]);
-            steps.push(json!({ "step": step, "would": word, "why": why }));
+            ];
+            if site.lab.hosts.is_some() {
+                row.push(host.map(ToString::to_string).unwrap_or_default());
+            }
+            table.row(row);
+            steps.push(json!({ "step": step, "would": word, "why": why, "host": host }));
         }
     }
     if arguments.json {

@@ -5,6 +5,7 @@ mod checker;
 mod cluster;
 mod components;
 mod guest;
+mod hosts;
 mod nightly;
 mod nodes;
 mod own;
@@ -38,11 +39,13 @@ pub(super) fn lab(file: &LabFile, directory: PathBuf, problems: &mut Vec<Problem
     let images = check.choices(&file.image, defaults::IMAGES, scalars::image);
     let engines = check.choices(&file.engine, defaults::ENGINES, scalars::choice::<EngineKind>);
     let network = network(&mut check, &file.network.section());
+    let hosts = hosts::hosts(&mut check, file, host, network.as_ref());
     let nfs = nfs(&mut check, &file.nfs.section());
     let guest = guest::guest(&mut check, &file.guest.section());
     let cluster = file.cluster.section();
     let mut components = components::components(&mut check, &cluster, nfs.as_ref().map(|nfs| nfs.mount.as_str()));
     let drafts = nodes::drafts(&mut check, file, name.as_ref(), network.as_ref());
+    hosts::pins(&mut check, &file.hosts, &drafts);
     components::follow_memory(&mut components, drafts.iter().filter_map(|draft| draft.memory).min());
     let roles = placement::names(&mut check, &drafts, &components);
     let placement = placement::Placement { nodes: &drafts, components: &components };
@@ -54,6 +57,7 @@ pub(super) fn lab(file: &LabFile, directory: PathBuf, problems: &mut Vec<Problem
     Some(Lab {
         name: name?,
         host: host?,
+        hosts,
         acceleration: acceleration?,
         fit: fit?,
         boot: boot?,

@@ -12,6 +12,7 @@ use parameters::{COORDINATOR, DATANODE, GTM, GTM_PROXY};
 pub(in crate::config) type Pairs = &'static [(&'static str, &'static str)];
 
 pub(super) const HOST: &str = "private";
+pub(super) const LOST: &str = "wait";
 pub(super) const ACCELERATION: &str = "auto";
 pub(super) const FIT: &str = "shrink";
 pub(super) const BOOT: &str = "auto";

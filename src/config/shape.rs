@@ -6,7 +6,7 @@ use super::{
     defaults, schema,
     typed::{Entries, Field, OneOrMany, Placed},
 };
-use crate::lab::{Acceleration, BootMode, Fit, HostKind, Primary, Role, Selinux};
+use crate::lab::{Acceleration, BootMode, Fit, HostKind, Lost, Primary, Role, Selinux};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -25,6 +25,11 @@ pub(super) struct LabFile {
     /// Where the lab lives.
     #[schemars(with = "HostKind", extend("default" = defaults::HOST))]
     pub host: Field<String>,
+    /// The hosts of a lab that has several: this machine first, then those that it reaches.
+    pub hosts: Field<Vec<Placed<HostFile>>>,
+    /// What `up` does about a host that does not answer.
+    #[schemars(with = "Lost", extend("default" = defaults::LOST))]
+    pub lost: Field<String>,
     /// How guests are accelerated.
     #[schemars(with = "Acceleration", extend("default" = defaults::ACCELERATION))]
     pub acceleration: Field<String>,
@@ -58,6 +63,23 @@ pub(super) struct LabFile {
     pub notify: Field<NotifyFile>,
     /// Checks of your own for `pgxc-lab verify`.
     pub checks: Field<Vec<Placed<CheckFile>>>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(extend("required" = ["name", "address"]))]
+pub(super) struct HostFile {
+    /// Short name, for `on` of nodes.
+    #[schemars(with = "schema::HostName")]
+    pub name: Field<String>,
+    /// Its libvirt, over ssh; the first host is this machine, and has none.
+    #[schemars(extend("examples" = ["qemu+ssh://root@10.0.0.2/system"]))]
+    pub connection: Field<String>,
+    /// Where the other hosts reach it.
+    pub address: Field<String>,
+    /// Memory that the lab's guests may take there; left out: a part of what there is.
+    #[schemars(with = "schema::SizeText")]
+    pub memory: Field<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -233,6 +255,9 @@ pub(super) struct NodeFile {
     pub mac: Field<String>,
     /// Exported directory; left out: /data03/ and the last number of the address.
     pub export: Field<String>,
+    /// The host that it is on; left out: pgxc-lab chooses.
+    #[schemars(with = "schema::HostName")]
+    pub on: Field<String>,
     /// What runs on it; nothing: a plain VM.
     #[schemars(with = "Vec<Role>")]
     pub roles: Field<Texts>,

@@ -140,6 +140,7 @@ pub(crate) fn document() -> Lab {
                 memory: Size::mib(8192),
                 disk: Size::mib(20 * 1024),
                 export: format!("/data03/{last}"),
+                on: None,
                 roles: roles
                     .into_iter()
                     .map(|role| (role, components[&role].name.name(number).expect("a name")))
@@ -156,6 +157,7 @@ pub(crate) fn document() -> Lab {
     Lab {
         name: "pgxc".parse().expect("a name"),
         host: HostKind::Private,
+        hosts: None,
         acceleration: Acceleration::Auto,
         boot: BootMode::Auto,
         fit: Fit::Shrink,

@@ -398,6 +398,15 @@ impl Libvirt {
         Ok(Size::bytes(found.map_or(0, |stat| stat.val * 1024)))
     }
 
+    /// Memory and processors of the machine.
+    ///
+    /// # Errors
+    /// When libvirt does not answer.
+    pub fn machine(&self) -> Result<(Size, u32)> {
+        let info = self.connection.get_node_info().map_err(failed("cannot ask for the machine's memory"))?;
+        Ok((Size::bytes(info.memory * 1024), info.cpus))
+    }
+
     /// Versions of libvirt and of the hypervisor, e.g. `11.3.0` and `10.0.2`.
     ///
     /// # Errors

@@ -5,11 +5,13 @@
 
 mod failover;
 mod fault;
+mod hosts;
 mod mac;
 mod names;
 mod newcomer;
 mod nightly;
 mod own_check;
+pub mod placement;
 mod selector;
 mod shape;
 mod size;
@@ -17,11 +19,13 @@ mod subnet;
 
 pub use failover::Failover;
 pub use fault::Fault;
+pub use hosts::{Connection, Hosts, LabHost, Lost, Other};
 pub use mac::Mac;
 pub use names::{Identifier, NamePattern, NodeName};
 pub use newcomer::{Asked, Newcomer};
 pub use nightly::{Nightly, Notify};
 pub use own_check::{Expected, OwnAsk, OwnCheck, has_database};
+pub use placement::{Placement, Spread};
 pub use selector::Selector;
 pub use shape::Shape;
 pub use size::Size;
@@ -36,6 +40,9 @@ pub struct Lab {
     pub name: NodeName,
     /// Where the lab lives.
     pub host: HostKind,
+    /// The hosts that its guests are spread over; nothing: all are on this machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hosts: Option<Hosts>,
     /// How guests are accelerated.
     pub acceleration: Acceleration,
     /// What happens when the host is smaller than the lab.
@@ -337,6 +344,9 @@ pub struct Node {
     pub disk: Size,
     /// Exported path, e.g. `/data03/171`.
     pub export: String,
+    /// The host that it is pinned to; once it is placed, the host that it is on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on: Option<NodeName>,
     /// Roles in start order, with the component's own name.
     pub roles: BTreeMap<Role, Identifier>,
 }
@@ -358,6 +368,21 @@ impl Lab {
     /// The node of this name.
     pub fn node(&self, name: &str) -> Option<&Node> {
         self.nodes.iter().find(|node| node.name.as_str() == name)
+    }
+
+    /// The host of a node that is not on this machine.
+    pub fn host_of(&self, node: &Node) -> Option<&Other> {
+        self.hosts.as_ref()?.other(node.on.as_ref()?.as_str())
+    }
+
+    /// Says of every node where it is.
+    pub fn spread(&mut self, spread: &Spread) {
+        for node in &mut self.nodes {
+            node.on = spread.placement.get(&node.name).cloned();
+        }
+        if let Some(hosts) = &mut self.hosts {
+            hosts.fence = spread.fence;
+        }
     }
 
     /// All components of a kind, in the order of the nodes.

@@ -63,6 +63,7 @@ pub(super) fn manifest(lab: &str, name: &str) -> Manifest {
             uses: USES.map(str::to_owned).to_vec(),
             accelerator: Accelerator::Tcg,
             failover: None,
+            spread: None,
         },
         lab_lock: None,
         complete: true,

@@ -24,6 +24,8 @@ pub(super) struct Draft {
     pub memory: Option<Size>,
     disk: Option<Size>,
     export: Option<Placed<String>>,
+    /// The host that it is pinned to.
+    pub on: Option<Placed<NodeName>>,
     /// Roles with their places, in start order.
     pub roles: BTreeMap<Role, Place>,
     /// Whether every role could be read.
@@ -125,6 +127,7 @@ fn draft(
         memory: check.value(&own(&file.memory, &vm.memory), defaults::MEMORY, scalars::at_least(LEAST_MEMORY)),
         disk: check.value(&own(&file.disk, &vm.disk), defaults::DISK, scalars::at_least(LEAST_MEMORY)),
         export,
+        on: file.on.value().and_then(|_| check.placed(&file.on, "", str::parse)),
         roles,
         all_roles_known,
         plain: file.roles.value().is_some_and(Vec::is_empty),
@@ -177,6 +180,7 @@ impl Draft {
             memory: self.memory?,
             disk: self.disk?,
             export: self.export?.value,
+            on: self.on.map(|on| on.value),
             roles,
         })
     }
