@@ -152,6 +152,13 @@ impl Error {
     }
 }
 
+impl Error {
+    /// All of it in one line, for a row or a note.
+    pub fn line(&self) -> String {
+        self.to_string().lines().map(str::trim).collect::<Vec<_>>().join("; ")
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.message)?;

@@ -5,7 +5,7 @@
 
 use crate::{
     error::{Class, Error, Result, ResultExt},
-    host::system::Change,
+    host::{Peer, system::Change},
     hypervisor::Reservation,
     lab::Fault,
 };
@@ -69,6 +69,16 @@ pub enum Entry {
         /// Which.
         what: Change,
     },
+    /// From here on the lab may have something on a host that is not this machine.
+    Joined {
+        /// The host.
+        peer: Peer,
+    },
+    /// It has nothing there any more.
+    Left {
+        /// The host.
+        peer: Peer,
+    },
     /// The run ended.
     End {
         /// Whether every step ended well.
@@ -99,6 +109,8 @@ struct State {
     faults: BTreeSet<Fault>,
     /// Changes of the machine that were not taken back, in the order in which they were made.
     changes: Vec<Change>,
+    /// Hosts that are not this machine and may have something of the lab.
+    joined: Vec<Peer>,
 }
 
 impl Journal {
@@ -157,6 +169,11 @@ impl Journal {
         changes.filter_map(|change| if let Change::Reserved(own) = change { Some(own) } else { None }).collect()
     }
 
+    /// Hosts that are not this machine and may have something of the lab.
+    pub fn joined(&self) -> Vec<Peer> {
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner).joined.clone()
+    }
+
     /// Changes of the machine that were begun and not taken back, the oldest first.
     pub fn changes(&self) -> Vec<Change> {
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner).changes.clone()
@@ -192,6 +209,12 @@ fn apply(state: &mut State, entry: Entry) {
                 state.changes.push(what);
             }
         }
+        Entry::Joined { peer } => {
+            if !state.joined.contains(&peer) {
+                state.joined.push(peer);
+            }
+        }
+        Entry::Left { peer } => state.joined.retain(|joined| *joined != peer),
         Entry::Undone { what } => state.changes.retain(|change| *change != what),
         Entry::Begin { .. } | Entry::End { .. } => {}
     }
@@ -241,6 +264,23 @@ mod tests {
         assert_eq!(journal.changes(), [mounted("/a"), mounted("/b")]);
         journal.write(Entry::Undone { what: mounted("/a") }).expect("it writes");
         assert_eq!(Journal::read(&path).changes(), [mounted("/b")]);
+    }
+
+    #[test]
+    fn a_host_is_joined_until_it_is_left() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("journal.jsonl");
+        let journal = Journal::open(&path).expect("it opens");
+        let peer = |name: &str| Peer {
+            name: name.parse().expect("a name"),
+            connection: format!("qemu+ssh://{name}/system").parse().expect("a connection"),
+        };
+        for name in ["alpha", "beta", "alpha"] {
+            journal.write(Entry::Joined { peer: peer(name) }).expect("it writes");
+        }
+        assert_eq!(journal.joined(), [peer("alpha"), peer("beta")]);
+        journal.write(Entry::Left { peer: peer("alpha") }).expect("it writes");
+        assert_eq!(Journal::read(&path).joined(), [peer("beta")], "and from the file");
     }
 
     #[test]

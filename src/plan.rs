@@ -14,7 +14,7 @@ pub use fault::{breaking, mending, proving};
 
 use crate::{
     engine::Engine,
-    lab::{Fault, HostKind, Lab, Role, Shape},
+    lab::{Fault, HostKind, Hosts, Lab, NodeName, Other, Role, Shape},
     settings::Needs,
 };
 use serde::Serialize;
@@ -38,6 +38,18 @@ pub enum Action {
     Libvirt,
     /// Make the lab's network with a reservation for every node.
     Network,
+    /// End guests where their nodes are no longer.
+    Strays,
+    /// Make a host's end of the wire between the hosts.
+    Wire {
+        /// The host.
+        host: NodeName,
+    },
+    /// Copy image and engine to a host.
+    Stock {
+        /// The host.
+        host: NodeName,
+    },
     /// Make and mount the exports.
     Exports,
     /// Serve them.
@@ -204,6 +216,31 @@ fn host_steps(host: HostKind) -> Vec<Step> {
     }
 }
 
+/// What more there is to do on this machine when guests are on others, too: before anything is served.
+fn wire_steps(hosts: &Hosts) -> Vec<Step> {
+    let host = hosts.here.name.clone();
+    vec![
+        host_step(STRAYS, "end guests that moved", Action::Strays),
+        host_step(&format!("wire@{host}"), "make the wire", Action::Wire { host }),
+    ]
+}
+
+/// The chain of a host that is not this machine.
+fn peer_steps(host: &NodeName, bases: &[String]) -> Vec<Step> {
+    // A guest that moved away must not come back into the network with the host that it ran on.
+    let mut wire = host_step(&format!("wire@{host}"), "make the wire", Action::Wire { host: host.clone() });
+    wire.needs.push(STRAYS.into());
+    let mut stock = host_step(&stock_of(host), "copy image and engine", Action::Stock { host: host.clone() });
+    stock.needs.extend(bases.iter().cloned());
+    vec![wire, stock]
+}
+
+const STRAYS: &str = "strays";
+
+fn stock_of(host: &NodeName) -> String {
+    format!("stock@{host}")
+}
+
 /// The plan that brings changed configuration into effect: the steps of `up` that have to do with it, but one node
 /// after the other, so that the cluster loses one at a time, and restarts only where a reload is not enough.
 pub fn configure(lab: &Lab, changes: &BTreeMap<String, Needs>) -> Plan {
@@ -230,9 +267,14 @@ pub fn configure(lab: &Lab, changes: &BTreeMap<String, Needs>) -> Plan {
 
 /// The plan that brings a lab up from nothing, or from anything half made.
 pub fn up(lab: &Lab, engine: &dyn Engine) -> Plan {
+    let mut here = host_steps(lab.host);
+    if let Some(hosts) = &lab.hosts {
+        let network = here.iter().position(|step| step.action == Action::Network).map_or(here.len(), |place| place + 1);
+        here.splice(network..network, wire_steps(hosts));
+    }
     let mut chains = vec![
         Chain { heavy: Heavy::No, steps: vec![host_step("image", "bake the image", Action::Image)] },
-        Chain { heavy: Heavy::No, steps: host_steps(lab.host) },
+        Chain { heavy: Heavy::No, steps: here },
     ];
     let mut ready = vec!["image".to_owned(), "time".to_owned()];
     if engine.build(lab).is_some() {
@@ -241,6 +283,12 @@ pub fn up(lab: &Lab, engine: &dyn Engine) -> Plan {
         build.needs.push("image".into());
         chains.push(Chain { heavy: Heavy::No, steps: vec![build] });
         ready.push("build".into());
+    }
+    let bases: Vec<String> = ready.iter().filter(|step| *step != "time").cloned().collect();
+    // One without a node needs nothing.
+    let used = |other: &&Other| lab.nodes.iter().any(|node| node.on.as_ref() == Some(&other.host.name));
+    for other in lab.hosts.iter().flat_map(|hosts| &hosts.others).filter(used) {
+        chains.push(Chain { heavy: Heavy::No, steps: peer_steps(&other.host.name, &bases) });
     }
     let shapes = template_shapes(lab);
     let template = (!shapes.is_empty()).then(|| {
@@ -270,6 +318,7 @@ pub fn up(lab: &Lab, engine: &dyn Engine) -> Plan {
         let runs = node.roles.keys().any(|role| engine.runs(*role));
         let mut boot = step("boot", "boot", Action::Boot);
         boot.needs.extend(template.iter().map(|template| template.id.clone()));
+        boot.needs.extend(lab.host_of(node).map(|other| stock_of(&other.host.name)));
         let mut steps = vec![boot, step("tune", "tune", Action::Tune)];
         if runs {
             steps.insert(0, step("initialise", "initialise", Action::Initialise));

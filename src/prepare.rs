@@ -111,10 +111,7 @@ pub async fn site(arguments: &Arguments, home: Home, purpose: Purpose, events: E
         record.check_failover()?;
     }
     check_host(&loaded.lab, &dir)?;
-    if purpose != Purpose::Look && loaded.lab.hosts.is_some() {
-        return Err(Error::new(Class::LabFile, "this version can only plan a lab of several hosts")
-            .hint("`pgxc-lab plan` shows which node would be where; without `hosts` the lab is on this machine"));
-    }
+    hosts::check_joined(&loaded.lab, &dir)?;
     let lock_path = LockFile::path(&file);
     let mut lock = LockFile::read(&lock_path)?;
 
@@ -279,9 +276,14 @@ fn check_host(lab: &Lab, dir: &LabDir) -> Result<()> {
 /// The command line before lab.yaml, and neither asks of an image what it cannot.
 fn choose_boot(lab: &mut Lab, asked: Option<BootMode>, definition: &ImageDefinition, events: &Events) {
     lab.boot = asked.unwrap_or(lab.boot);
-    if lab.host == HostKind::System {
+    let reason = match (lab.host, &lab.hosts) {
+        (HostKind::System, _) => Some("with `host: system` qemu may not read the memory of a template"),
+        (HostKind::Private, Some(_)) => Some("a template is on this machine only"),
+        (HostKind::Private, None) => None,
+    };
+    if let Some(reason) = reason {
         if lab.boot == BootMode::Warm {
-            events.note("guests always boot: with `host: system` qemu may not read the memory of a template");
+            events.note(format!("guests always boot: {reason}"));
         }
         lab.boot = BootMode::Cold;
     }

@@ -1,12 +1,12 @@
 //! What a node costs before any guest runs: in a plan, and in our use of libvirt, on its own test driver. Numbers, no
 //! judgement: `scripts/bench` runs this and reads lines of the form `cost WHAT NODES NUMBER UNIT`.
 
-use crate::hypervisor::{domain, host};
+use crate::hypervisor::{Host, domain, host};
 use pgxc_lab::{
     config, engine,
     hypervisor::DomainDefinition,
     lab::{
-        EngineKind, LabHost, Placement, Spread,
+        EngineKind, LabHost, NodeName, Placement, Size, Spread,
         placement::{Open, Room, place},
     },
     plan,
@@ -15,6 +15,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write,
     path::Path,
+    thread,
     time::Instant,
 };
 
@@ -50,6 +51,53 @@ fn domains_are_defined_started_and_listed() {
         costs.entry(("list", size)).or_default().push(begun.elapsed().as_secs_f64());
     }
     // The test's own name stands at the beginning of the line.
+    println!();
+    for ((what, size), seconds) in costs {
+        println!("cost {what} {size} {:.1} us", median(seconds) * 1e6 / size as f64);
+    }
+}
+
+/// Connections that the nodes of a lab of several hosts are spread over.
+const CONNECTIONS: usize = 5;
+
+/// The same through several connections at once, each with the part of the lab that placement gives to its host.
+#[test]
+#[ignore = "a benchmark: scripts/bench runs it"]
+fn domains_of_several_hosts_are_defined_started_and_listed() {
+    let mut costs: BTreeMap<(String, usize), Vec<f64>> = BTreeMap::new();
+    for size in [10, 50, 500].repeat(ROUNDS) {
+        let lab = config::parse(&cluster(size), Path::new("lab.yaml")).unwrap_or_else(|problems| panic!("{problems}"));
+        let names: Vec<NodeName> =
+            (0..CONNECTIONS).map(|number| format!("h{number}").parse().expect("a name")).collect();
+        let room =
+            |host: &NodeName| Room { host: host.clone(), memory: Size::mib(1 << 30), cpus: 8, open: Open::ToAll };
+        let rooms: Vec<Room> = names.iter().map(room).collect();
+        let hosts: Vec<Host> = names.iter().map(|_| host("")).collect();
+        let begun = Instant::now();
+        let placement = place(&lab, &rooms, &Placement::new()).unwrap_or_else(|refusal| panic!("{refusal}"));
+        let on = |name: &NodeName| {
+            placement.iter().filter(|(_, host)| *host == name).map(|(node, _)| node).collect::<Vec<_>>()
+        };
+        thread::scope(|scope| {
+            for (libvirt, name) in hosts.iter().zip(&names) {
+                let nodes = on(name);
+                scope.spawn(move || {
+                    for node in nodes {
+                        let definition = DomainDefinition { memory_kib: 4096, ..domain("lab", node.as_str()) };
+                        let (xml, _) = definition.sealed().expect("it renders");
+                        libvirt.define(node.as_str(), &xml).unwrap_or_else(|error| panic!("{error}"));
+                        libvirt.start(node.as_str()).unwrap_or_else(|error| panic!("{error}"));
+                    }
+                });
+            }
+        });
+        let seen: usize = hosts.iter().map(|libvirt| libvirt.domains("lab").expect("it answers").len()).sum();
+        costs
+            .entry((format!("place-define-and-start-on-{CONNECTIONS}-hosts"), size))
+            .or_default()
+            .push(begun.elapsed().as_secs_f64());
+        assert_eq!(seen, size);
+    }
     println!();
     for ((what, size), seconds) in costs {
         println!("cost {what} {size} {:.1} us", median(seconds) * 1e6 / size as f64);

@@ -7,8 +7,8 @@ use askama::Template;
 use pgxc_lab::{
     error::Class,
     hypervisor::{
-        Boot, Card, Clock, Disk, DomainDefinition, DomainState, Libvirt, NetworkDefinition, Reservation, SeenDomain,
-        Slot, uuid_of,
+        Boot, Card, Clock, Disk, DomainDefinition, DomainState, Libvirt, NetworkDefinition, Plug, Reservation,
+        SeenDomain, Slot, uuid_of,
     },
     image::Machine,
     lab::Mac,
@@ -65,6 +65,7 @@ pub(crate) fn domain(lab: &str, name: &str) -> DomainDefinition {
         uuid: uuid_of(&[lab, name]),
         lab: lab.into(),
         digest: String::new(),
+        nonce: String::new(),
         memory_kib: 262_144,
         cpus: 1,
         machine: Machine::Q35,
@@ -73,7 +74,12 @@ pub(crate) fn domain(lab: &str, name: &str) -> DomainDefinition {
         cpu_mode: "maximum",
         clock: Clock::Utc,
         disks: Vec::new(),
-        card: Some(Card { mac: Mac::derived(lab, name), network: "default".into(), machine: Machine::Q35 }),
+        card: Some(Card {
+            mac: Mac::derived(lab, name),
+            plug: Plug::Network("default".into()),
+            mtu: None,
+            machine: Machine::Q35,
+        }),
         network_frame: String::new(),
         console: "/tmp/console.log".into(),
         incoming: None,
@@ -187,7 +193,7 @@ fn a_domain_lives_from_definition_to_removal() {
     let libvirt = host("");
     libvirt.ensure_network(&network(vec![reservation(1, 171)])).expect("the network");
     let digest = define(&libvirt, domain("lab", "db1"));
-    let seen = |state, run| SeenDomain { name: "db1".into(), state, run, digest: digest.clone() };
+    let seen = |state, run| SeenDomain { name: "db1".into(), state, run, digest: digest.clone(), nonce: String::new() };
     let now = || libvirt.domains("lab").unwrap_or_else(|error| panic!("{error}"));
 
     assert_eq!(now(), [seen(DomainState::Off, None)]);
@@ -331,7 +337,9 @@ fn the_digest_changes_with_every_field() {
         ("disk.readonly", |it| it.disks[0].readonly = true),
         ("disk.shared", |it| it.disks[1].shared = true),
         ("mac", |it| it.card.iter_mut().for_each(|card| card.mac = Mac::derived("other", "db1"))),
-        ("network", |it| it.card.iter_mut().for_each(|card| card.network.push('x'))),
+        ("network", |it| it.card.iter_mut().for_each(|card| card.plug = Plug::Network("other".into()))),
+        ("bridge", |it| it.card.iter_mut().for_each(|card| card.plug = Plug::Bridge("default".into()))),
+        ("mtu", |it| it.card.iter_mut().for_each(|card| card.mtu = Some(1450))),
         ("no card", |it| it.card = None),
         ("console", |it| it.console.push('x')),
     ];
@@ -347,11 +355,55 @@ fn the_digest_changes_with_every_field() {
     }
     let twice = DomainDefinition { digest: "an old one".into(), ..full() }.sealed().expect("it renders");
     assert_eq!(twice, full().sealed().expect("it renders"), "a digest does not decide about itself");
+    let (xml, digest) = DomainDefinition { nonce: "only-this-time".into(), ..full() }.sealed().expect("it renders");
+    assert_eq!(digest, twice.1, "every power-on has another nonce");
+    assert!(xml.contains("nonce=\"only-this-time\""), "{xml}");
+}
+
+/// A domain of a host that is not this machine.
+fn away() -> DomainDefinition {
+    let card = Card {
+        mac: Mac::derived("lab", "db1"),
+        plug: Plug::Bridge("pgxcb-12345678".into()),
+        mtu: Some(1450),
+        machine: Machine::Q35,
+    };
+    DomainDefinition { nonce: "1".into(), card: Some(card), ..full() }
+}
+
+/// A pool is made once and goes with all that is in it, also when it was never started.
+#[test]
+fn a_pool_of_the_labs_own_comes_and_goes() {
+    let libvirt = host("");
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("pool");
+    libvirt.remove_pool("pgxc-lab-x", &path).expect("it is not there");
+    assert_eq!(libvirt.volumes("pgxc-lab-x").expect("it answers").len(), 0);
+    for _ in 0..2 {
+        libvirt.ensure_pool("pgxc-lab-x", &path).unwrap_or_else(|error| panic!("{error}"));
+    }
+    let size = pgxc_lab::lab::Size::mib(64);
+    for _ in 0..2 {
+        let made = libvirt.make_overlay("pgxc-lab-x", "db1.qcow2", &path.join("root.ext4"), size);
+        made.unwrap_or_else(|error| panic!("{error}"));
+    }
+    let there = libvirt.volumes("pgxc-lab-x").expect("it answers");
+    assert_eq!(there.iter().collect::<Vec<_>>(), ["db1.qcow2"]);
+    assert!(!Libvirt::is_whole(&there, "db1.qcow2"), "nothing tells that it is");
+    libvirt.remove_pool("pgxc-lab-x", &path).unwrap_or_else(|error| panic!("{error}"));
+    libvirt.remove_pool("pgxc-lab-x", &path).expect("it is removed already");
+    let missing = libvirt.make_overlay("pgxc-lab-x", "db1.qcow2", &path, size).expect_err("there is no pool");
+    assert_eq!(missing.class(), Class::Infrastructure);
 }
 
 /// The machine of a guest that knows neither PCI Express nor virtio's present form.
 fn old() -> DomainDefinition {
-    let card = Card { mac: Mac::derived("lab", "db1"), network: "default".into(), machine: Machine::Pc };
+    let card = Card {
+        mac: Mac::derived("lab", "db1"),
+        plug: Plug::Network("default".into()),
+        mtu: None,
+        machine: Machine::Pc,
+    };
     let clock = Clock::Zone("Asia/Shanghai".into());
     DomainDefinition {
         kind: "qemu",
@@ -394,6 +446,7 @@ fn definitions_hold_libvirts_schemas() {
             "domain",
             DomainDefinition { kind: "kvm", cpu_mode: "host-passthrough", ..full() }.sealed().expect("it renders").0,
         ),
+        ("domain", away().sealed().expect("it renders").0),
         ("domain", DomainDefinition { kind: "qemu", ..cpu() }.sealed().expect("it renders").0),
         ("domain", old().sealed().expect("it renders").0),
         ("network", network(vec![reservation(1, 171), reservation(2, 172)]).render().expect("it renders")),

@@ -3,7 +3,7 @@
 use pgxc_lab::{
     config,
     engine::{self, Engine},
-    lab::{EngineKind, HostKind, Lab, Placed, Role},
+    lab::{EngineKind, HostKind, Lab, Node, Placed, Role, Spread},
     plan::{self, Heavy, Plan, Step, Wish},
     settings::Needs,
 };
@@ -154,6 +154,59 @@ fn the_documents_lab_with_centos_5_can_be_planned_anywhere() {
     insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
         insta::assert_snapshot!("plan-document-centos-5.9", String::from_utf8_lossy(&output.stdout));
     });
+}
+
+/// A lab of three hosts, each node of it somewhere.
+fn spread() -> Lab {
+    let mut lab = load(Path::new("tests/labs/hosts.yaml"));
+    let hosts: Vec<_> = lab.hosts.iter().flat_map(|hosts| hosts.all()).map(|host| host.name.clone()).collect();
+    let node = |(number, node): (usize, &Node)| (node.name.clone(), hosts[number % hosts.len()].clone());
+    let placement = lab.nodes.iter().enumerate().map(node).collect();
+    lab.spread(&Spread { placement, fence: 0 });
+    lab
+}
+
+#[test]
+fn a_lab_of_several_hosts_as_text() {
+    let plan = plan::up(&spread(), engine::of(EngineKind::PostgresXc).as_ref());
+    insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
+        insta::assert_snapshot!("plan-hosts", text(&plan));
+    });
+}
+
+/// Before a guest that moved has ended nothing lets it into the network, and a host that is lost holds up only its nodes.
+#[test]
+fn hosts_are_joined_after_strays_are_gone_and_hold_up_their_own_nodes_only() {
+    for kind in ENGINES {
+        let lab = spread();
+        let plan = plan::up(&lab, engine::of(kind).as_ref());
+        let before = before(&plan);
+        let all = |step: &str| {
+            let (mut seen, mut open) = (BTreeSet::new(), vec![step.to_owned()]);
+            while let Some(step) = open.pop() {
+                for earlier in &before[step.as_str()] {
+                    if seen.insert((*earlier).to_owned()) {
+                        open.push((*earlier).to_owned());
+                    }
+                }
+            }
+            seen
+        };
+        for host in ["here", "alpha", "beta"] {
+            assert!(all(&format!("wire@{host}")).contains("strays"), "{host}");
+        }
+        for served in ["nfs", "time"] {
+            assert!(all(served).contains("wire@here"), "{served} for a guest that is to be cut off");
+        }
+        for node in &lab.nodes {
+            let boot = all(&format!("{}/boot", node.name));
+            let own = lab.host_of(node).map(|other| other.host.name.to_string());
+            for host in ["alpha", "beta"] {
+                let needs = boot.contains(&format!("stock@{host}")) && boot.contains(&format!("wire@{host}"));
+                assert_eq!(needs, own.as_deref() == Some(host), "{} on {own:?}: {boot:?}", node.name);
+            }
+        }
+    }
 }
 
 /// Components by their kinds, in the order of the nodes.

@@ -21,7 +21,7 @@ impl Site {
     /// # Errors
     /// When the host is the machine itself: what is broken there could be somebody else's.
     pub(super) async fn make(&self, fault: &Fault) -> Result<Outcome> {
-        Fault::check_host(self.lab.host)?;
+        Fault::check_host(&self.lab)?;
         self.journal.write(Entry::Broken { fault: fault.clone() })?;
         let what = match fault {
             Fault::KillComponent { node, role } => self.kill_component(self.named(node)?, *role).await?,

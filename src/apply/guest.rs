@@ -6,31 +6,44 @@ use crate::{
     event::Outcome,
     executor::Foresight,
     guest::{Verdict, parse_report},
-    host::Accelerator,
-    hypervisor::{Boot, Card, Clock, Disk, DomainDefinition, DomainState, Slot, uuid_of},
+    host::{Accelerator, MTU, Wire},
+    hypervisor::{Boot, Card, Clock, Disk, DomainDefinition, DomainState, Plug, SeenDomain, Slot, uuid_of},
     image::Machine,
+    kit::Kit,
     lab::{Node, Shape},
     plan::Step,
 };
 use std::{
     fs,
-    path::Path,
-    time::{Duration, Instant},
+    path::{Path, PathBuf},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 /// How long a guest may take to shut down by itself before its power is cut.
 const SHUTDOWN: Duration = Duration::from_secs(20);
 
+/// The files that a machine is made of, where it runs.
+pub(super) struct Files {
+    root: PathBuf,
+    seed: PathBuf,
+    base: PathBuf,
+    kernel: PathBuf,
+    initrd: PathBuf,
+    engine: Option<PathBuf>,
+    console: PathBuf,
+}
+
 impl Site {
     pub(super) async fn foresee_boot(&self, step: &Step) -> Result<Foresight> {
         let node = self.node_of(step)?;
-        if !self.libvirt_is_there() {
+        if !self.libvirt_is_there() || self.peer_of(node).is_some_and(|peer| self.is_silent(&peer)) {
             return Ok(Foresight::Changes);
         }
         let Some(domain) = self.domain(node).await? else { return Ok(Foresight::Changes) };
+        let digest = self.definition(node)?.1;
         let holds = domain.state == DomainState::Running
-            && domain.digest == self.definition(node)?.1
-            && self.overlay_is_current(node)
+            && domain.digest == digest
+            && self.disk_is_current(node, Some(&domain), &digest)
             && self.journal.done(&step.id).is_some_and(|run| !run.is_empty() && run == self.identity(&domain));
         Ok(if holds { Foresight::Holds("the guest runs".into()) } else { Foresight::Changes })
     }
@@ -38,37 +51,44 @@ impl Site {
     pub(super) async fn boot(&self, step: &Step) -> Result<Outcome> {
         let node = self.node_of(step)?;
         let name = node.name.as_str();
-        let domains = self.domains().await?;
+        let peer = self.peer_of(node);
+        let domains = self.domains_at(peer.as_ref()).await?;
         self.end_orphaned_templates(&domains).await?;
         self.write_seed(node)?;
         let (xml, digest) = self.definition(node)?;
         let mut seen = domains.into_iter().find(|domain| domain.name == name);
-        let current = self.overlay_is_current(node);
+        let current = self.disk_is_current(node, seen.as_ref(), &digest);
         if let Some(domain) = &seen
             && (domain.digest != digest || !current || domain.state == DomainState::Crashed)
         {
             self.progress(&step.id, "stops the old guest");
             self.stop(node).await?;
             let name = name.to_owned();
-            self.libvirt(move |libvirt| libvirt.remove(&name)).await?;
+            self.libvirt_of(node, move |libvirt| libvirt.remove(&name)).await?;
             seen = None;
         }
         if !current {
             if let Some(outcome) = self.boot_warm(node, &step.id).await? {
                 return Ok(outcome);
             }
-            self.make_overlay(node).await?;
+            match &peer {
+                None => self.make_overlay(node).await?,
+                Some(peer) => self.make_overlay_at(peer, node).await?,
+            }
         }
         let started = match seen.map(|domain| domain.state) {
             Some(DomainState::Running) => false,
             Some(DomainState::Paused) => {
                 let name = name.to_owned();
-                self.libvirt(move |libvirt| libvirt.resume(&name)).await?;
+                self.libvirt_of(node, move |libvirt| libvirt.resume(&name)).await?;
                 false
             }
             _ => {
+                if let Some(peer) = &peer {
+                    self.send_seed(peer, node).await?;
+                }
                 let (name, xml) = (name.to_owned(), xml.clone());
-                self.libvirt(move |libvirt| {
+                self.libvirt_of(node, move |libvirt| {
                     libvirt.define(&name, &xml)?;
                     libvirt.start(&name)
                 })
@@ -147,7 +167,7 @@ impl Site {
     pub(super) async fn cut_power(&self, node: &Node) -> Result<()> {
         self.forget_shell(node);
         let name = node.name.to_string();
-        self.libvirt(move |libvirt| libvirt.power_off(&name)).await
+        self.libvirt_of(node, move |libvirt| libvirt.power_off(&name)).await
     }
 
     /// The domain of a node, as XML with its digest.
@@ -177,30 +197,67 @@ impl Site {
 
     pub(super) fn domain_of(&self, node: &Node) -> DomainDefinition {
         let name = node.name.as_str();
+        let (files, nonce) = match self.peer_of(node) {
+            None => (self.files_here(name, &self.dir.overlay(name), &self.dir.seed(name)), String::new()),
+            Some(_) => (self.files_away(node), fresh()),
+        };
         DomainDefinition {
             card: Some(self.card_of(node)),
             network_frame: format!(
                 "{} {} {}",
                 self.lab.network.subnet, self.lab.network.gateway, self.lab.network.domain
             ),
-            ..self.machine_of(name, node.shape(), &self.dir.overlay(name), &self.dir.seed(name))
+            nonce,
+            ..self.machine_of(name, node.shape(), &files)
         }
     }
 
     pub(super) fn card_of(&self, node: &Node) -> Card {
-        Card { mac: node.mac, network: "default".into(), machine: self.image.definition.machine }
+        let plug = match self.lab.host_of(node) {
+            None => Plug::Network("default".into()),
+            Some(_) => Plug::Bridge(Wire::bridge(self.lab.name.as_str())),
+        };
+        let mtu = self.lab.hosts.is_some().then_some(MTU);
+        Card { mac: node.mac, plug, mtu, machine: self.image.definition.machine }
+    }
+
+    /// The files of a machine on this machine.
+    pub(super) fn files_here(&self, name: &str, root: &Path, seed: &Path) -> Files {
+        Files {
+            root: root.to_owned(),
+            seed: seed.to_owned(),
+            base: self.image.root(),
+            kernel: self.image.kernel(),
+            initrd: self.image.initrd(),
+            engine: self.kit.as_ref().map(Kit::disk),
+            console: self.dir.console(name),
+        }
+    }
+
+    /// The files of a node on another host.
+    fn files_away(&self, node: &Node) -> Files {
+        let (shelf, image) = (self.shelf(), self.image.id());
+        Files {
+            root: shelf.file(&self.away_overlay(node)),
+            seed: shelf.file(&Site::away_seed(node)),
+            base: self.copy_of(image, &self.image.root()),
+            kernel: self.copy_of(image, &self.image.kernel()),
+            initrd: self.copy_of(image, &self.image.initrd()),
+            engine: self.kit.as_ref().map(|kit| self.copy_of(kit.id(), &kit.disk())),
+            console: shelf.console(node.name.as_str()),
+        }
     }
 
     /// A machine of this lab without a network card.
-    pub(super) fn machine_of(&self, name: &str, shape: Shape, root: &Path, seed: &Path) -> DomainDefinition {
+    pub(super) fn machine_of(&self, name: &str, shape: Shape, files: &Files) -> DomainDefinition {
         let text = |path: &Path| path.display().to_string();
         let mut disks = vec![
             Disk {
-                file: text(root),
+                file: text(&files.root),
                 format: "qcow2",
                 // The lab's root disks are disposable: everything that matters is on the exports.
                 cache: "unsafe",
-                backing: Some(text(&self.image.root())),
+                backing: Some(text(&files.base)),
                 target: "vda",
                 slot: Slot::Root,
                 serial: "pgxc-root",
@@ -208,7 +265,7 @@ impl Site {
                 shared: false,
             },
             Disk {
-                file: text(seed),
+                file: text(&files.seed),
                 format: "raw",
                 cache: "none",
                 backing: None,
@@ -219,9 +276,9 @@ impl Site {
                 shared: false,
             },
         ];
-        if let Some(kit) = &self.kit {
+        if let Some(engine) = &files.engine {
             disks.push(Disk {
-                file: text(&kit.disk()),
+                file: text(engine),
                 format: "raw",
                 cache: "writeback",
                 backing: None,
@@ -238,13 +295,14 @@ impl Site {
             name: name.to_owned(),
             uuid: uuid_of(&[self.lab.name.as_str(), name]),
             lab: self.lab.name.to_string(),
+            nonce: String::new(),
             digest: String::new(),
             memory_kib: shape.memory.as_kib(),
             cpus: shape.cpus,
             machine: self.image.definition.machine,
             boot: Some(Boot {
-                kernel: text(&self.image.kernel()),
-                initrd: text(&self.image.initrd()),
+                kernel: text(&files.kernel),
+                initrd: text(&files.initrd),
                 cmdline: self.image.definition.cmdline.clone(),
             }),
             cpu: (self.names_cpu() && self.image.definition.cpu != "max").then(|| self.image.definition.cpu.clone()),
@@ -256,7 +314,7 @@ impl Site {
             disks,
             card: None,
             network_frame: String::new(),
-            console: text(&self.dir.console(name)),
+            console: text(&files.console),
             incoming: None,
         }
     }
@@ -264,6 +322,15 @@ impl Site {
     /// Whether guests get the image's CPU model: emulated ones, and those whose kernel is older than the host's processor.
     fn names_cpu(&self) -> bool {
         self.accelerator == Accelerator::Tcg || self.image.definition.machine == Machine::Pc
+    }
+
+    /// Whether the root disk of a node, whose domain was seen, lies on the present image.
+    fn disk_is_current(&self, node: &Node, seen: Option<&SeenDomain>, digest: &str) -> bool {
+        match self.lab.host_of(node) {
+            None => self.overlay_is_current(node),
+            // There it is named by its image, and made before its domain is.
+            Some(_) => seen.is_some_and(|domain| domain.digest == digest),
+        }
     }
 
     /// Whether the overlay lies on the present image. A root disk holds nothing that the seed and the image do not
@@ -303,4 +370,10 @@ impl Site {
         let base = self.dir.overlay(node.name.as_str()).with_extension("base");
         fs::write(&base, self.image.id()).or_error(Class::Host, || format!("cannot write `{}`", base.display()))
     }
+}
+
+/// A text that no other power-on has.
+fn fresh() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("{:x}-{:x}", now.as_nanos(), std::process::id())
 }

@@ -71,18 +71,20 @@ impl Site {
                 }
                 let state = self.domain(node).await?.map(|domain| domain.state);
                 if rung != Rung::Running && state != Some(DomainState::Running) {
-                    return Err(self.with_console(
-                        node,
-                        Error::new(
-                            Class::Guest,
-                            format!(
-                                "the guest `{}` ended before `{}`: its domain is {}",
-                                node.name,
-                                rung.name(),
-                                state.map_or("gone", DomainState::as_str)
+                    return Err(self
+                        .with_console(
+                            node,
+                            Error::new(
+                                Class::Guest,
+                                format!(
+                                    "the guest `{}` ended before `{}`: its domain is {}",
+                                    node.name,
+                                    rung.name(),
+                                    state.map_or("gone", DomainState::as_str)
+                                ),
                             ),
-                        ),
-                    ));
+                        )
+                        .await);
                 }
                 if Instant::now() > deadline {
                     let message = format!(
@@ -93,7 +95,7 @@ impl Site {
                     );
                     let error = Error::new(Class::Guest, message);
                     let error = if last.is_empty() { error } else { error.evidence(last) };
-                    return Err(self.with_console(node, error));
+                    return Err(self.with_console(node, error).await);
                 }
                 tokio::time::sleep(LOOK).await;
             }
@@ -122,9 +124,15 @@ impl Site {
         }
     }
 
-    fn with_console(&self, node: &Node, error: Error) -> Error {
-        let path = self.dir.console(node.name.as_str());
-        let text = std::fs::read(&path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    async fn with_console(&self, node: &Node, error: Error) -> Error {
+        let (path, text) = match self.peer_of(node) {
+            Some(peer) => (self.shelf().console(node.name.as_str()), self.away_console(&peer, node).await),
+            None => {
+                let path = self.dir.console(node.name.as_str());
+                let text = std::fs::read(&path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+                (path, text.unwrap_or_default())
+            }
+        };
         let tail = if text.trim().is_empty() { "(empty)".to_owned() } else { last_lines(&text, 15) };
         error.evidence(format!("console {}:\n{tail}", path.display())).hint(format!(
             "the guest is kept as it is: `pgxc-lab logs {}` shows more, `pgxc-lab up` tries again",

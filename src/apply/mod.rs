@@ -1,5 +1,6 @@
 //! From a step to its effect: the only bridge between the plan and the world.
 
+mod away;
 mod base;
 mod cluster;
 mod components;
@@ -37,6 +38,9 @@ impl Apply for Site {
             Action::Build => Ok(self.foresee_build()),
             Action::Namespaces => Ok(self.foresee_namespaces()),
             Action::Libvirt => self.foresee_libvirt().await,
+            Action::Strays => self.foresee_strays().await,
+            Action::Wire { host } => self.foresee_wire(host).await,
+            Action::Stock { host } => self.foresee_stock(host).await,
             Action::Machine => Ok(self.foresee_machine()),
             Action::Firewall => self.foresee_firewall().await,
             Action::Network => match self.lab.host {
@@ -83,6 +87,9 @@ impl Apply for Site {
             Action::Build => self.build().await?,
             Action::Namespaces => self.namespaces().await?,
             Action::Libvirt => self.services()?.libvirt().await?,
+            Action::Strays => self.end_strays().await?,
+            Action::Wire { host } => self.join_wire(host).await?,
+            Action::Stock { host } => self.stock(host).await?,
             Action::Machine => self.take_machine().await?,
             Action::Firewall => self.let_guests_in().await?,
             Action::Network => match self.lab.host {

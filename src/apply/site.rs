@@ -5,7 +5,7 @@ use crate::{
     error::{Class, Error, Result, ResultExt},
     event::{Event, Events},
     guest::{Content, GuestFile, Init, System},
-    host::{Accelerator, Exports, Home, Host, LabDir, Services},
+    host::{Accelerator, Exports, Home, Host, LabDir, Peer, Services},
     hypervisor::{Libvirt, SeenDomain},
     image::Image,
     journal::Journal,
@@ -59,6 +59,8 @@ pub struct Site {
     pub keys: Keys,
     host: OnceLock<Host>,
     shells: Mutex<BTreeMap<String, Arc<Ssh>>>,
+    /// Connections to the libvirt of other hosts: each is a login over ssh.
+    far: Arc<Mutex<BTreeMap<String, Arc<Libvirt>>>>,
 }
 
 impl std::ops::Deref for Site {
@@ -77,7 +79,7 @@ impl Site {
         if let Some(found) = Host::find(&parts.dir) {
             host.get_or_init(|| found);
         }
-        Site { parts, keys, host, shells: Mutex::default() }
+        Site { parts, keys, host, shells: Mutex::default(), far: Arc::default() }
     }
 
     /// The lab's host, if the lab lives there.
@@ -143,18 +145,40 @@ impl Site {
         &self,
         call: impl FnOnce(&Libvirt) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        match tokio::time::timeout(LIBVIRT, self.libvirt_patiently(call)).await {
+        self.libvirt_at(None, call).await
+    }
+
+    /// The same with the libvirt of a node's host.
+    ///
+    /// # Errors
+    /// Those of the call.
+    pub async fn libvirt_of<T: Send + 'static>(
+        &self,
+        node: &Node,
+        call: impl FnOnce(&Libvirt) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.libvirt_at(self.peer_of(node).as_ref(), call).await
+    }
+
+    /// The same with the libvirt of another host, or of this machine.
+    pub(super) async fn libvirt_at<T: Send + 'static>(
+        &self,
+        peer: Option<&Peer>,
+        call: impl FnOnce(&Libvirt) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        match tokio::time::timeout(LIBVIRT, self.libvirt_patiently_at(peer, call)).await {
             Ok(ended) => ended,
             Err(_) => Err(Error::new(
                 Class::Infrastructure,
                 format!("libvirt does not answer within {} s", LIBVIRT.as_secs()),
             )
-            .hint(match self.lab.host {
-                HostKind::Private => format!(
+            .hint(match (peer, self.lab.host) {
+                (Some(peer), _) => format!("`virsh -c '{}' list` shows whether {peer} does", peer.connection),
+                (None, HostKind::Private) => format!(
                     "its log is {}; `pgxc-lab destroy` ends it with the lab",
                     self.dir.join("libvirt/log/libvirtd.log").display()
                 ),
-                HostKind::System => "`journalctl -u libvirtd` shows its log".into(),
+                (None, HostKind::System) => "`journalctl -u libvirtd` shows its log".into(),
             })),
         }
     }
@@ -167,8 +191,24 @@ impl Site {
         &self,
         call: impl FnOnce(&Libvirt) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let uri = self.host()?.libvirt_uri();
-        let call = tokio::task::spawn_blocking(move || call(&Libvirt::open(&uri)?));
+        self.libvirt_patiently_at(None, call).await
+    }
+
+    /// The same with the libvirt of another host.
+    pub(super) async fn libvirt_patiently_at<T: Send + 'static>(
+        &self,
+        peer: Option<&Peer>,
+        call: impl FnOnce(&Libvirt) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        if let Some(peer) = peer {
+            self.check_answers(peer)?;
+        }
+        let (far, peer) = (self.far.clone(), peer.cloned());
+        let here = self.host().map(Host::libvirt_uri);
+        let call = tokio::task::spawn_blocking(move || match peer {
+            None => call(&Libvirt::open(&here?)?),
+            Some(peer) => call(connected(&far, &peer)?.as_ref()),
+        });
         call.await.or_error(Class::Internal, || "a call to libvirt ended".into())?
     }
 
@@ -186,8 +226,13 @@ impl Site {
     /// # Errors
     /// When libvirt does not answer.
     pub async fn domains(&self) -> Result<Vec<SeenDomain>> {
+        self.domains_at(None).await
+    }
+
+    /// The lab's domains on another host, or on this machine.
+    pub(super) async fn domains_at(&self, peer: Option<&Peer>) -> Result<Vec<SeenDomain>> {
         let lab = self.lab.name.to_string();
-        self.libvirt(move |libvirt| libvirt.domains(&lab)).await
+        self.libvirt_at(peer, move |libvirt| libvirt.domains(&lab)).await
     }
 
     /// A node's domain, if it is defined.
@@ -195,7 +240,8 @@ impl Site {
     /// # Errors
     /// When libvirt does not answer.
     pub async fn domain(&self, node: &Node) -> Result<Option<SeenDomain>> {
-        Ok(self.domains().await?.into_iter().find(|domain| domain.name == node.name.as_str()))
+        let domains = self.domains_at(self.peer_of(node).as_ref()).await?;
+        Ok(domains.into_iter().find(|domain| domain.name == node.name.as_str()))
     }
 
     /// Identity of the present run of a guest: changes with every power-on. A reboot from inside keeps it.
@@ -208,6 +254,9 @@ impl Site {
 
     /// The same of a domain that was seen; empty when it does not run.
     pub(super) fn identity(&self, domain: &SeenDomain) -> String {
+        if let (false, Some(run)) = (domain.nonce.is_empty(), domain.run) {
+            return format!("{}/{run}", domain.nonce);
+        }
         let run = self.host_if_there().zip(domain.run);
         run.map(|(host, run)| host.run_of(&domain.name, run)).unwrap_or_default()
     }
@@ -274,6 +323,19 @@ impl Site {
     pub fn tune_script(&self, node: &Node) -> String {
         self.system().guest().tune_script(&self.lab, node, &self.guest_files(node))
     }
+}
+
+/// The connection to a host's libvirt that is kept, or a new one in place of one that broke.
+fn connected(far: &Mutex<BTreeMap<String, Arc<Libvirt>>>, peer: &Peer) -> Result<Arc<Libvirt>> {
+    let name = peer.name.to_string();
+    let kept = far.lock().unwrap_or_else(PoisonError::into_inner).get(&name).cloned();
+    if let Some(libvirt) = kept.filter(|libvirt| libvirt.is_alive()) {
+        return Ok(libvirt);
+    }
+    // Not with the lock held: a login takes as long as the host likes.
+    let libvirt = Arc::new(Libvirt::open(&peer.connection.libvirt_uri())?);
+    far.lock().unwrap_or_else(PoisonError::into_inner).insert(name, libvirt.clone());
+    Ok(libvirt)
 }
 
 /// A stable text of files, for digests.

@@ -68,7 +68,7 @@ impl Site {
         disk: &Path,
         seed: &Path,
     ) -> DomainDefinition {
-        let mut domain = self.machine_of(name, shape, disk, seed);
+        let mut domain = self.machine_of(name, shape, &self.files_here(name, disk, seed));
         if let Some(boot) = &mut domain.boot {
             boot.cmdline = format!("{} {}", boot.cmdline, definition.cmdline);
         }

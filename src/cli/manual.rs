@@ -34,7 +34,8 @@ pub(super) const DESTROY: &str = "\
 EXAMPLES
   pgxc-lab destroy                the lab of ./lab.yaml, after a question
   pgxc-lab destroy --yes          without the question
-  pgxc-lab destroy --lab xc8      without lab.yaml";
+  pgxc-lab destroy --lab xc8      without lab.yaml
+  pgxc-lab destroy --forget beta  without the host beta, which never comes back";
 
 pub(super) const STATUS: &str = "\
 EXAMPLES

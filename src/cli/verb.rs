@@ -31,7 +31,11 @@ pub enum Verb {
     /// Works without lab.yaml and after any half-made `up`. Asks first on a terminal. Images and built engines
     /// stay in the cache; `image prune` removes those.
     #[command(after_help = manual::DESTROY)]
-    Destroy,
+    Destroy {
+        /// A host that never comes back: what the lab has there stays, and is told
+        #[arg(long, value_name = "HOST", value_delimiter = ',')]
+        forget: Vec<NodeName>,
+    },
 
     /// Show nodes and components
     #[command(after_help = manual::STATUS)]

@@ -5,14 +5,15 @@ use crate::{
     config,
     context::{self, Standing},
     engine,
-    error::{Class, Error, Result},
+    error::{Class, Error, Result, ResultExt},
     guest::{Finding, parse_report},
-    host::{self, capacity, choose_accelerator, system},
+    host::{self, Peer, capacity, choose_accelerator, system},
     journal::Journal,
-    lab::{Acceleration, HostKind, Lab, Node},
+    lab::{Acceleration, HostKind, Hosts, Lab, Node},
     remote::Ssh,
     ui::Table,
 };
+use futures_util::future::join_all;
 use serde::Serialize;
 use std::{path::Path, time::Duration};
 
@@ -58,6 +59,9 @@ pub async fn run(arguments: &Arguments, apply: bool) -> Result<u8> {
     if let Some(lab) = lab.as_ref().filter(|lab| lab.host == HostKind::System) {
         checks.extend(machine_checks(lab, &home.lab(lab.name.as_str())));
     }
+    if let Some(hosts) = lab.as_ref().and_then(|lab| lab.hosts.as_ref()) {
+        checks.extend(peer_checks(hosts).await);
+    }
     if let Some((standing, lab)) = standing.as_ref().zip(lab) {
         for node in &lab.nodes {
             match guest_report(standing, &lab, node, apply).await {
@@ -100,6 +104,20 @@ fn machine_checks(lab: &Lab, dir: &host::LabDir) -> Vec<Check> {
         system::Verdict::Blocks => wrong("host", "machine", finding.item, finding.detail),
     };
     findings.into_iter().map(check).collect()
+}
+
+/// Whether the lab can use the hosts that are not this machine, asked side by side.
+async fn peer_checks(hosts: &Hosts) -> Vec<Check> {
+    let checks = hosts.others.iter().map(async |other| {
+        let (peer, address) = (Peer::of(other), other.host.address);
+        let name = peer.name.to_string();
+        let survey = tokio::task::spawn_blocking(move || peer.survey(address)).await;
+        match survey.or_error(Class::Internal, || "a look at a host ended".into()).flatten() {
+            Ok(seen) => ok("other host", &name, seen),
+            Err(error) => wrong("host", "other host", &name, error.line()),
+        }
+    });
+    join_all(checks).await
 }
 
 async fn guest_report(standing: &Standing, lab: &Lab, node: &Node, apply: bool) -> Result<Vec<Finding>> {

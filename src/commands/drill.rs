@@ -80,7 +80,7 @@ pub async fn run(arguments: &Arguments, names: &[String]) -> Result<u8> {
 
 async fn prepare(arguments: &Arguments, names: &[String]) -> Result<(Ground, Vec<&'static Drill>, crate::host::Lock)> {
     let standing = Standing::find(arguments)?;
-    Fault::check_host(standing.lab.host)?;
+    Fault::check_host(&standing.lab)?;
     let home = context::home(arguments)?;
     let lock = take(&home, standing.lab.name.as_str())?;
     let drills = drill::chosen(names, standing.record.engine, &standing.lab)?;

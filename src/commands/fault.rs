@@ -38,7 +38,7 @@ pub async fn run(arguments: &Arguments, verb: &FaultVerb) -> Result<u8> {
         }
         _ => {
             let known = Standing::find(arguments)?;
-            Fault::check_host(known.lab.host)?;
+            Fault::check_host(&known.lab)?;
             let Some((faults, lasting)) = verb.faults(&known.lab, known.engine.as_ref())? else { return Ok(0) };
             drop(known);
             let held = lock(&home, &name)?;

@@ -6,7 +6,8 @@ use crate::{
     context::Standing,
     error::{Class, Error, Result},
     guest::Follow,
-    lab::{NodeName, Role},
+    host::{Peer, Shelf},
+    lab::{Node, NodeName, Role},
 };
 use std::{os::unix::process::CommandExt, process::Command};
 
@@ -21,6 +22,7 @@ pub async fn run(arguments: &Arguments, node: &NodeName, follow: bool, component
     let lab = Standing::find(arguments)?;
     let node = lab.node(node.as_str())?;
     let mut command = match component {
+        None if lab.lab.host_of(node).is_some() => away(&lab, node, follow),
         None => {
             let mut tail = Command::new("tail");
             tail.args(["-v", "-n", LINES]);
@@ -53,4 +55,16 @@ pub async fn run(arguments: &Arguments, node: &NodeName, follow: bool, component
         }
     };
     Err(Error::caused(Class::Host, "cannot show the log", command.exec()))
+}
+
+/// The console of a node of another host, after what was done on it.
+fn away(lab: &Standing, node: &Node, follow: bool) -> Command {
+    let peer = lab.lab.host_of(node).map(Peer::of).expect("the caller has looked");
+    let (console, own) =
+        (Shelf::of(lab.lab.name.as_str()).console(node.name.as_str()), lab.dir.node_log(node.name.as_str()));
+    let far = peer.command(&format!("tail -v -n {LINES} {} '{}'", if follow { "-F" } else { "" }, console.display()));
+    let mut both = Command::new("bash");
+    both.args(["-c", "if [ -e \"$0\" ]; then tail -v -n \"$1\" \"$0\"; fi; shift; exec \"$@\""]).arg(own).arg(LINES);
+    both.arg(far.get_program()).args(far.get_args());
+    both
 }

@@ -41,7 +41,7 @@ use std::io::Write;
 pub async fn run(arguments: &Arguments) -> Result<u8> {
     match &arguments.verb {
         Verb::Up { ending, .. } => up::run(arguments, ending.checks).await,
-        Verb::Destroy => destroy::run(arguments),
+        Verb::Destroy { forget } => destroy::run(arguments, forget),
         Verb::Status { watch } => status::run(arguments, *watch).await,
         Verb::Plan => plan::run(arguments).await,
         Verb::Doctor { apply } => doctor::run(arguments, *apply).await,

@@ -14,6 +14,7 @@ use crate::{
     event::{Event, Events},
     executor::Tally,
     host::{Home, Host},
+    journal::Journal,
     lab::HostKind,
     prepare::{self, Purpose},
     snapshot::{Inputs, Kind, Manifest, Store},
@@ -104,7 +105,12 @@ async fn build(
     destroy::remove(&home, lab)?;
     let Ended { tally: built, farewell } = up::act(arguments, home.clone(), events.clone(), stop.clone()).await?;
     // A lab on the machine itself has no snapshots, so it is always built.
-    if built.failure.is_some() || Host::find(&home.lab(lab)).is_some_and(|host| host.kind() == HostKind::System) {
+    // Neither has one of several hosts.
+    let spread = !Journal::read(&home.lab(lab).journal()).joined().is_empty();
+    if built.failure.is_some()
+        || spread
+        || Host::find(&home.lab(lab)).is_some_and(|host| host.kind() == HostKind::System)
+    {
         return Ok(Ended { tally: built, farewell });
     }
     let store = Store::new(&home, lab);

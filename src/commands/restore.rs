@@ -7,11 +7,11 @@ use super::{
 use crate::{
     cli::{Arguments, Checks},
     context,
-    error::Result,
+    error::{Class, Error, Result},
     event::{Event, Events, Outcome},
     executor,
     host::Home,
-    journal::Entry,
+    journal::{Entry, Journal},
     lab::NodeName,
     prepare::LockFile,
     snapshot::{self, Depth, Manifest, Store, replace},
@@ -32,6 +32,10 @@ pub async fn run(arguments: &Arguments, name: &NodeName, checks: Checks) -> Resu
     let lab = context::lab_name(arguments, &home)?;
     let _lock = lock(&home, &lab)?;
     let manifest = Store::new(&home, &lab).find(name.as_str())?;
+    if !Journal::read(&home.lab(&lab).journal()).joined().is_empty() {
+        return Err(Error::new(Class::Host, format!("lab `{lab}` is spread over several hosts"))
+            .hint("`pgxc-lab destroy` takes it off them first; its snapshots are kept"));
+    }
     let loss = if home.lab(&lab).path().exists() { ", and lose what it holds now" } else { "" };
     let question = format!("bring lab `{lab}` back to `{}` of {}{loss}", manifest.name, manifest.made);
     confirm(arguments, &question, &format!("lab `{lab}`"))?;

@@ -20,6 +20,8 @@ pub struct DomainDefinition {
     pub uuid: String,
     /// Name of the lab that owns it.
     pub lab: String,
+    /// A text of its own for this power-on; no part of the digest. Empty where the host can tell power-ons apart.
+    pub nonce: String,
     /// Digest of everything else here, set by [`DomainDefinition::sealed`]; tells a changed definition.
     pub digest: String,
     /// Memory in KiB.
@@ -139,10 +141,21 @@ impl fmt::Display for Slot {
 pub struct Card {
     /// Its MAC address.
     pub mac: Mac,
-    /// libvirt network that it is plugged into.
-    pub network: String,
+    /// What it is plugged into.
+    pub plug: Plug,
+    /// The largest packet that the wire between hosts lets through; nothing: Ethernet's own.
+    pub mtu: Option<u32>,
     /// The machine that it is for.
     pub machine: Machine,
+}
+
+/// What a card is plugged into.
+#[derive(Clone, Debug)]
+pub enum Plug {
+    /// A network of libvirt.
+    Network(String),
+    /// A bridge that libvirt knows nothing of.
+    Bridge(String),
 }
 
 /// One disk of a domain.
@@ -220,11 +233,12 @@ impl DomainDefinition {
     /// # Errors
     /// None that the template itself could cause; askama's type asks for it.
     pub fn sealed(mut self) -> Result<(String, String), askama::Error> {
-        let incoming = self.incoming.take();
+        let (incoming, nonce) = (self.incoming.take(), std::mem::take(&mut self.nonce));
         self.digest = String::new();
         let digest = crate::digest::of_text(&self.render()?);
         self.digest.clone_from(&digest);
         self.incoming = incoming;
+        self.nonce = nonce;
         Ok((self.render()?, digest))
     }
 }

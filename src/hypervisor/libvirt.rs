@@ -1,4 +1,8 @@
-//! The only file that imports `virt`. Calls block and are short: callers wrap them in `spawn_blocking`.
+//! With its own folder the only place that imports `virt`. Calls block and are short: callers wrap them in `spawn_blocking`.
+
+mod stock;
+
+pub use stock::Parcel;
 
 use super::{NetworkDefinition, Reservation, SeenNetwork};
 use crate::{
@@ -56,6 +60,8 @@ pub struct SeenDomain {
     pub run: Option<u32>,
     /// Digest of the definition that it was made from.
     pub digest: String,
+    /// A text of its own for this power-on, where numbers of runs may begin anew without anybody noticing.
+    pub nonce: String,
 }
 
 #[derive(Deserialize)]
@@ -64,6 +70,8 @@ struct Tag {
     name: String,
     #[serde(rename = "@digest")]
     digest: String,
+    #[serde(rename = "@nonce", default)]
+    nonce: String,
 }
 
 /// What matters to us of a network, the same for libvirt's XML and for ours.
@@ -292,7 +300,7 @@ impl Libvirt {
             let Some(tag) = tag_of(domain).filter(|tag| tag.name == lab) else { continue };
             let name = domain.get_name().map_err(failed("cannot read a domain's name"))?;
             let state = state_of(domain)?;
-            seen.push(SeenDomain { name, state, run: domain.get_id(), digest: tag.digest });
+            seen.push(SeenDomain { name, state, run: domain.get_id(), digest: tag.digest, nonce: tag.nonce });
         }
         seen.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(seen)

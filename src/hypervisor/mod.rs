@@ -1,4 +1,4 @@
-//! libvirt: the definitions that we give it, and the only file that talks to it.
+//! libvirt: the definitions that we give it, and the only place that talks to it.
 
 mod definition;
 mod libvirt;
@@ -6,7 +6,7 @@ pub mod memory;
 mod reservations;
 
 pub use definition::{
-    Boot, Card, Clock, Disk, DomainDefinition, NetworkDefinition, Reservation, Slot, reservations, uuid_of,
+    Boot, Card, Clock, Disk, DomainDefinition, NetworkDefinition, Plug, Reservation, Slot, reservations, uuid_of,
 };
-pub use libvirt::{DomainState, Libvirt, SeenDomain};
+pub use libvirt::{DomainState, Libvirt, Parcel, SeenDomain};
 pub use reservations::{Difference, SeenNetwork, SeenReservation};

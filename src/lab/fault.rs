@@ -3,7 +3,7 @@
 //! A fault is data and says everything that breaking and mending it need, so that whoever finds one in the journal can
 //! mend it, also when the run that made it was killed.
 
-use super::{HostKind, NodeName, Role};
+use super::{HostKind, Lab, NodeName, Role};
 use crate::error::{Class, Error, Result};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, fmt};
@@ -73,14 +73,18 @@ impl Fault {
         }
     }
 
-    /// Refuses a kind of host on which nothing is broken on purpose.
+    /// Refuses a lab in which nothing is broken on purpose.
     ///
     /// # Errors
-    /// When a lab there shares the machine with others.
-    pub fn check_host(host: HostKind) -> Result<()> {
-        match host {
-            HostKind::Private => Ok(()),
-            HostKind::System => {
+    /// When it shares its machine with others, or is on several hosts.
+    pub fn check_host(lab: &Lab) -> Result<()> {
+        match (lab.host, &lab.hosts) {
+            (HostKind::Private, None) => Ok(()),
+            (HostKind::Private, Some(_)) => {
+                Err(Error::new(Class::Usage, "nothing is broken on purpose in a lab of several hosts")
+                    .hint("labs without `hosts` in lab.yaml have faults and drills"))
+            }
+            (HostKind::System, _) => {
                 Err(Error::new(Class::Usage, "nothing is broken on purpose in a lab of `host: system`")
                     .hint("its network and its NFS server may be others', too; `host: private` has its own"))
             }

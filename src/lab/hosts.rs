@@ -1,7 +1,7 @@
 //! A lab of several hosts: what lab.yaml says of each.
 
 use super::{NodeName, Size};
-use std::{fmt, net::Ipv4Addr, str::FromStr};
+use std::{collections::BTreeSet, fmt, net::Ipv4Addr, str::FromStr};
 
 /// The hosts of a lab that has several.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
@@ -14,6 +14,9 @@ pub struct Hosts {
     pub lost: Lost,
     /// How often nodes were taken from a host that did not answer: see [`Spread`](super::Spread).
     pub fence: u32,
+    /// Hosts that did not answer when this run began: nobody waits for them again.
+    #[serde(skip)]
+    pub silent: BTreeSet<NodeName>,
 }
 
 /// What all hosts have.

@@ -93,6 +93,23 @@ pub fn refresh(from: &Path, to: &Path) -> io::Result<()> {
     })
 }
 
+/// Length of a file, and where it has data, in order; holes shorter than `gap` count as data.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn content(path: &Path, gap: u64) -> io::Result<(u64, Vec<Range<u64>>)> {
+    let file = File::open(path)?;
+    let length = file.metadata()?.len();
+    let mut joined: Vec<Range<u64>> = Vec::new();
+    for extent in extents(&file, length)? {
+        match joined.last_mut() {
+            Some(last) if extent.start - last.end < gap => last.end = extent.end,
+            _ => joined.push(extent),
+        }
+    }
+    Ok((length, joined))
+}
+
 /// Hash of each chunk that is not all zeros, by its number.
 fn hashes(file: &File, length: u64) -> io::Result<BTreeMap<u64, blake3::Hash>> {
     let found = Mutex::new(BTreeMap::new());

@@ -10,15 +10,17 @@ use crate::{
     host::{Exports, Host, Tracking, capacity},
     hypervisor::{Libvirt, SeenDomain},
     journal::Journal,
-    lab::{Node, Placed, Role},
+    lab::{Node, NodeName, Other, Placed, Role},
     sql::{Login, Sql},
 };
 use futures_util::future::{join, join_all};
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
 
 /// How long libvirt may take to tell of all domains.
 const DOMAINS: Duration = Duration::from_secs(5);
+/// The same over ssh: together with a knock at its guests a host that is gone costs less than ten seconds.
+const FAR: Duration = Duration::from_secs(4);
 /// How long a guest may take to accept a connection, and a GTM, which only counts, to answer. Beyond that it is as good as
 /// dead, however busy it is.
 const KNOCK: Duration = Duration::from_secs(3);
@@ -36,11 +38,12 @@ const WAL: [&str; 2] = ["pg_xlog", "pg_wal"];
 /// # Errors
 /// When the password was never made.
 pub async fn look(standing: &Standing) -> Result<Status> {
-    let domains = domains(standing).await;
+    let seen = seen(standing).await;
     let login = standing.login()?;
     let tokens = Arc::new(Semaphore::new(standing.record.accelerator.tokens() * 2));
     let nodes = standing.lab.nodes.iter().map(async |node| {
-        let domain = state_of(node, domains.as_deref());
+        let host = standing.lab.host_of(node).map(|other| &other.host.name);
+        let domain = state_of(node, host, seen[&host].as_deref());
         let placed = standing.lab.components_of(node).into_iter().filter(|placed| standing.engine.runs(placed.role));
         let components = placed.map(|placed| component(standing, placed, domain, &login, &tokens));
         let (clock, components) = join(clock(standing, node, domain), join_all(components)).await;
@@ -48,6 +51,7 @@ pub async fn look(standing: &Standing) -> Result<Status> {
             node: node.name.to_string(),
             address: node.address.to_string(),
             memory: node.memory.to_string(),
+            host: node.on.as_ref().map(ToString::to_string),
             domain,
             clock,
             components,
@@ -73,20 +77,35 @@ pub async fn look(standing: &Standing) -> Result<Status> {
     })
 }
 
-/// The lab's domains; nothing when libvirt does not tell.
-async fn domains(standing: &Standing) -> Option<Vec<SeenDomain>> {
+/// The lab's domains on this machine and on every host of it that has nodes, asked side by side; nothing where libvirt does
+/// not tell.
+async fn seen(standing: &Standing) -> BTreeMap<Option<&NodeName>, Option<Vec<SeenDomain>>> {
+    let used = |other: &&Other| standing.lab.nodes.iter().any(|node| node.on.as_ref() == Some(&other.host.name));
+    let others = standing.lab.hosts.iter().flat_map(|hosts| &hosts.others).filter(used);
+    let others = others.map(async |other| {
+        let domains = ask(other.connection.libvirt_uri(), standing.lab.name.to_string(), FAR).await;
+        (Some(&other.host.name), domains)
+    });
+    let (here, others) = join(here(standing), join_all(others)).await;
+    std::iter::once((None, here)).chain(others).collect()
+}
+
+async fn here(standing: &Standing) -> Option<Vec<SeenDomain>> {
     let Some(host) = &standing.host else { return Some(Vec::new()) };
     // A lab whose libvirt never started has no domains yet.
     if matches!(host, Host::Private(_)) && !standing.dir.libvirt_socket().exists() {
         return Some(Vec::new());
     }
-    let (uri, lab) = (host.libvirt_uri(), standing.lab.name.to_string());
-    let asked = tokio::task::spawn_blocking(move || Libvirt::open(&uri)?.domains(&lab));
-    tokio::time::timeout(DOMAINS, asked).await.ok()?.ok()?.ok()
+    ask(host.libvirt_uri(), standing.lab.name.to_string(), DOMAINS).await
 }
 
-fn state_of(node: &Node, domains: Option<&[SeenDomain]>) -> GuestState {
-    let Some(domains) = domains else { return GuestState::Unknown };
+async fn ask(uri: String, lab: String, patience: Duration) -> Option<Vec<SeenDomain>> {
+    let asked = tokio::task::spawn_blocking(move || Libvirt::open(&uri)?.domains(&lab));
+    tokio::time::timeout(patience, asked).await.ok()?.ok()?.ok()
+}
+
+fn state_of(node: &Node, host: Option<&NodeName>, domains: Option<&[SeenDomain]>) -> GuestState {
+    let Some(domains) = domains else { return host.map_or(GuestState::Unknown, |_| GuestState::Lost) };
     let domain = domains.iter().find(|domain| domain.name == node.name.as_str());
     domain.map_or(GuestState::Absent, |domain| domain.state.into())
 }
@@ -94,7 +113,8 @@ fn state_of(node: &Node, domains: Option<&[SeenDomain]>) -> GuestState {
 /// The namespaces, when something in a guest of this state may answer.
 fn asks(standing: &Standing, domain: GuestState) -> Result<&Host> {
     match domain {
-        GuestState::Running | GuestState::Unknown => standing.host(),
+        // A guest may go on without its libvirt.
+        GuestState::Running | GuestState::Unknown | GuestState::Lost => standing.host(),
         GuestState::Paused | GuestState::Off | GuestState::Crashed | GuestState::Absent => {
             Err(Error::new(Class::Guest, "the guest does not run"))
         }

@@ -58,6 +58,9 @@ pub struct NodeStatus {
     pub address: String,
     /// Memory of its guest, as in lab.yaml.
     pub memory: String,
+    /// The host that it is on, in a lab of several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
     /// Its guest.
     pub domain: GuestState,
     /// The guest's clock; nothing when it does not tell.
@@ -82,6 +85,8 @@ pub enum GuestState {
     Absent,
     /// libvirt does not say.
     Unknown,
+    /// Its host does not answer.
+    Lost,
 }
 
 impl GuestState {
@@ -94,6 +99,7 @@ impl GuestState {
             GuestState::Crashed => "crashed",
             GuestState::Absent => "absent",
             GuestState::Unknown => "unknown",
+            GuestState::Lost => "lost",
         }
     }
 }
@@ -198,6 +204,7 @@ mod tests {
         let database =
             |pooled| Some(DatabaseStatus { clients: 2, pooled, pooled_busy: pooled / 2, prepared: 0, in_doubt: 0 });
         let node = |node: &str, last: u8, off, components| NodeStatus {
+            host: None,
             node: node.into(),
             address: format!("192.168.122.{last}"),
             memory: "512 MiB".into(),

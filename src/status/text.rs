@@ -87,6 +87,10 @@ fn problems_of(node: &NodeStatus) -> Vec<String> {
     match node.domain {
         GuestState::Running => {}
         GuestState::Unknown => return vec![format!("! {}: libvirt does not tell how its guest is", node.node)],
+        GuestState::Lost => {
+            let host = node.host.as_deref().unwrap_or_default();
+            return vec![format!("! {}: its host {host} does not answer", node.node)];
+        }
         GuestState::Paused => {
             return vec![format!("! {}: its guest is paused: `pgxc-lab up` lets it go on", node.node)];
         }
@@ -118,6 +122,10 @@ fn table(status: &Status, detail: Detail) -> Vec<String> {
     if detail >= Detail::Node {
         table = table.left("ADDRESS").right("MEMORY");
     }
+    let spread = status.nodes.iter().any(|node| node.host.is_some());
+    if detail >= Detail::Guest && spread {
+        table = table.left("HOST");
+    }
     if detail >= Detail::Guest {
         table = table.left("GUEST").right("CLOCK");
     }
@@ -130,6 +138,9 @@ fn table(status: &Status, detail: Detail) -> Vec<String> {
         let mut first = vec![node.node.clone()];
         if detail >= Detail::Node {
             first.extend([node.address.clone(), node.memory.clone()]);
+        }
+        if detail >= Detail::Guest && spread {
+            first.push(node.host.clone().unwrap_or_default());
         }
         if detail >= Detail::Guest {
             first.push(node.domain.as_str().to_owned());

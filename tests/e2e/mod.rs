@@ -5,6 +5,8 @@
 mod bench;
 mod eight;
 mod fdw;
+mod host;
+mod hosts;
 mod install;
 mod life;
 mod native;

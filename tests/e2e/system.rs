@@ -1,13 +1,11 @@
 //! `host: system` on a host that this test plays: `host.sh` in namespaces of its own, where other people have a network, a
 //! reservation, a domain, an export and a firewall. Whatever happens, `destroy` leaves it as it was.
 
-use super::bench::{Bench, Source, assert_no_leftovers};
-use std::{
-    fs,
-    io::{BufRead, BufReader},
-    os::unix::fs::PermissionsExt,
-    process::{Child, Command, Stdio},
+use super::{
+    bench::{Bench, Source, assert_no_leftovers},
+    host::Host,
 };
+use std::{fs, os::unix::fs::PermissionsExt};
 
 const LAB: &str = include_str!("../labs/two.yaml");
 
@@ -27,66 +25,16 @@ ps -eo args | grep -E 'libvirtd|dnsmasq|chronyd|ganesha|rpcbind|qemu' | grep -v 
 cat /root/.ssh/known_hosts 2>/dev/null || true
 "#;
 
-/// The host that is played.
-struct Host {
-    script: Child,
-    pid: String,
-    _directory: tempfile::TempDir,
-}
-
-impl Host {
-    fn start() -> Host {
-        let directory = tempfile::Builder::new().prefix("e2ehost").tempdir_in("/var/tmp").expect("a directory");
-        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
-        let mut script = Command::new("unshare")
-            .args(["--net", "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child", "bash"])
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/host.sh"))
-            .arg(directory.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("unshare runs");
-        let mut ready = String::new();
-        BufReader::new(script.stdout.take().expect("a pipe")).read_line(&mut ready).expect("it says something");
-        assert_eq!(ready.trim(), "ready", "the host does not come up");
-        let child = Command::new("pgrep").args(["-P", &script.id().to_string()]).output().expect("pgrep runs");
-        let pid = String::from_utf8_lossy(&child.stdout).trim().to_owned();
-        Host { script, pid, _directory: directory }
-    }
-
-    /// How a command comes to run on it.
-    fn entry(&self) -> Vec<String> {
-        let target = format!("--target={}", self.pid);
-        ["nsenter", &target, "--net", "--mount", "--pid", "--ipc", "--uts", "--wd=/", "--"].map(str::to_owned).to_vec()
-    }
-
-    #[track_caller]
-    fn run(&self, script: &str) -> String {
-        let entry = self.entry();
-        let output = Command::new(&entry[0]).args(&entry[1..]).args(["bash", "-c", script]).output().expect("it runs");
-        assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    }
-
-    #[track_caller]
-    fn must_be(&self, before: &str, when: &str) {
-        let now = self.run(FINGERPRINT);
-        let changes = similar::TextDiff::from_lines(before, &now).unified_diff().context_radius(1).to_string();
-        assert_eq!(changes, "", "the host differs {when}");
-    }
-}
-
-impl Drop for Host {
-    fn drop(&mut self) {
-        // The end of its input is its end.
-        drop(self.script.stdin.take());
-        let _ = self.script.wait();
-    }
+#[track_caller]
+fn must_be(host: &Host, before: &str, when: &str) {
+    let now = host.run(FINGERPRINT);
+    let changes = similar::TextDiff::from_lines(before, &now).unified_diff().context_radius(1).to_string();
+    assert_eq!(changes, "", "the host differs {when}");
 }
 
 #[test]
 fn a_lab_on_the_machines_own_libvirt_leaves_it_as_it_was() {
-    let host = Host::start();
+    let host = Host::start("others.sh", "");
     let lab_yaml = LAB.replace("name: two", "name: two\nhost: system");
     let bench = Bench::on(host.entry(), &lab_yaml, Source::None);
     let before = host.run(FINGERPRINT);
@@ -104,13 +52,13 @@ fn a_lab_on_the_machines_own_libvirt_leaves_it_as_it_was() {
     assert!(doctor.stdout.contains("52:54:00:99:99:98"), "{}", doctor.stdout);
     host.run(&format!("virsh net-update default delete ip-dhcp-host --live --config \"{theirs}\""));
     bench.run(&["destroy", "--yes"]).succeeded();
-    host.must_be(&before, "after an `up` that was refused");
+    must_be(&host, &before, "after an `up` that was refused");
 
     the_kernels_server_gets_its_exports(&host, &bench, &before);
     for line in [5, 9, 14, 19] {
         assert_eq!(bench.run_dying_after(line, &["up"]).code, None, "it dies");
         bench.run(&["destroy", "--yes"]).succeeded();
-        host.must_be(&before, &format!("after an `up` that died at line {line}"));
+        must_be(&host, &before, &format!("after an `up` that died at line {line}"));
     }
 
     // Killed in the middle and gone on with.
@@ -131,7 +79,7 @@ fn a_lab_on_the_machines_own_libvirt_leaves_it_as_it_was() {
     bench.run(&["up"]).failed_with(3);
 
     bench.run(&["destroy", "--yes"]).succeeded();
-    host.must_be(&before, "after the lab");
+    must_be(&host, &before, "after the lab");
     assert_no_leftovers(&bench.lab_directory("two"));
 }
 
@@ -159,7 +107,7 @@ fn the_kernels_server_gets_its_exports(host: &Host, bench: &Bench, before: &str)
     assert!(file.contains("\"/data03/172\" 192.168.122.172(rw,no_root_squash,"), "{file}");
     assert!(file.contains("--dport 44000 -j ACCEPT") && file.contains("is mounted"), "{file}");
     bench.run(&["destroy", "--yes"]).succeeded();
-    host.must_be(&played, "after exports of the kernel's server");
+    must_be(host, &played, "after exports of the kernel's server");
     host.run("pkill -x rpc.mountd; pkill -x rpcbind; umount /proc/fs /proc/filesystems; rm -r /run/played");
-    host.must_be(before, "without the server");
+    must_be(host, before, "without the server");
 }

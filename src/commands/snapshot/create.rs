@@ -44,6 +44,10 @@ pub async fn create(home: Home, lab: String, wanted: Wanted, events: Events, sto
             .evidence("the machine's qemu runs as a user who may not write a guest's memory to the lab's snapshots")
             .hint("labs with `host: private` have snapshots"));
     }
+    if site.lab.hosts.is_some() {
+        return Err(Error::new(Class::Host, format!("lab `{lab}` is spread over several hosts"))
+            .hint("labs without `hosts` in lab.yaml have snapshots"));
+    }
     let part = Store::new(&home, &lab).begin(&wanted.name)?;
     let (journal, tokens) = (site.journal.clone(), site.accelerator.tokens());
     let plan = snapshot::plan(&site, wanted.kind);

@@ -10,7 +10,7 @@ use crate::{
     },
     lab::{Connection, HostKind, Hosts, LabHost, Lost, Network, NodeName, Other, Role, Size},
 };
-use std::net::Ipv4Addr;
+use std::{collections::BTreeSet, net::Ipv4Addr};
 
 /// Checks all of them; nothing when lab.yaml has no such section, or it cannot be read.
 pub(super) fn hosts(
@@ -45,7 +45,13 @@ pub(super) fn hosts(
     }
     let here = host(check, here, network);
     let others: Vec<Option<Other>> = others.iter().map(|item| other(check, item, network)).collect();
-    Some(Hosts { here: here?, others: others.into_iter().collect::<Option<_>>()?, lost: lost?, fence: 0 })
+    Some(Hosts {
+        here: here?,
+        others: others.into_iter().collect::<Option<_>>()?,
+        lost: lost?,
+        fence: 0,
+        silent: BTreeSet::new(),
+    })
 }
 
 fn other(check: &mut Checker, file: &Placed<HostFile>, network: Option<&Network>) -> Option<Other> {

@@ -1,0 +1,117 @@
+//! A lab of three hosts that this test plays, with sshd and libvirtd of their own, joined by one link each: guests on all of
+//! them are one cluster. One host is cut off while its guest runs on, and another crashes; `destroy` leaves nothing on any.
+
+use super::{
+    bench::{Bench, Source, assert_no_leftovers, status},
+    host::Host,
+};
+use pgxc_lab::status::{GuestState, Status};
+use std::{process::Command, time::Duration};
+
+const PREFIX: &str = "10.77.0";
+
+/// A link to a switch on the first host.
+#[track_caller]
+fn plug(first: &Host, host: &Host, number: usize) {
+    let script = format!(
+        "ip link show dev wire0 >/dev/null 2>&1 || {{ ip link add wire0 type bridge; ip addr add {PREFIX}.1/24 dev wire0
+         ip link set wire0 up; }}
+         ip link add to-{number} type veth peer name eth0 address 02:00:00:00:00:0{number} netns {pid} && ip link set to-{number} master wire0 up
+         nsenter --target={pid} --net sh -c 'ip addr add {PREFIX}.{number}/24 dev eth0; ip link set eth0 up'",
+        pid = host.pid()
+    );
+    // Only the network is the host's: process ids are those of this machine.
+    let mut command = Command::new("nsenter");
+    command.args([&format!("--target={}", first.pid()), "--net", "--", "bash", "-euc", &script]);
+    assert!(command.status().expect("nsenter runs").success());
+}
+
+fn lab(key: &str, lost: &str) -> String {
+    let other = |name: &str, number: usize| {
+        let connection = format!("qemu+ssh://root@{PREFIX}.{number}/system?keyfile={key}&no_verify=1");
+        format!("  - {{name: {name}, address: {PREFIX}.{number}, memory: 2GiB, connection: '{connection}'}}\n")
+    };
+    format!(
+        "name: spread\nvm: {{memory: 512MiB}}\nlost: {lost}\nhosts:\n  - {{name: here, address: {PREFIX}.1, memory: 2GiB}}\n\
+         {}{}cluster: {{gtm: {{port: 1931}}}}\nnodes:\n  \
+         - {{name: db1, address: 192.168.122.171, roles: [gtm, gtm_proxy, coordinator, datanode]}}\n  \
+         - {{name: db2, address: 192.168.122.172, roles: [gtm_proxy, coordinator, datanode]}}\n",
+        other("alpha", 2),
+        other("beta", 3)
+    )
+}
+
+fn seen(status: &Status) -> Vec<(&str, GuestState)> {
+    status.nodes.iter().map(|node| (node.host.as_deref().unwrap_or_default(), node.domain)).collect()
+}
+
+#[test]
+fn a_cluster_over_three_hosts_outlives_one() {
+    let keys = tempfile::tempdir().expect("a directory");
+    let key = keys.path().join("key").display().to_string();
+    let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f", &key]).status();
+    assert!(made.expect("ssh-keygen runs").success());
+    let authorized = format!("{key}.pub");
+    let [first, mut alpha, mut beta] = [(); 3].map(|()| Host::start("peer.sh", &authorized));
+    plug(&first, &alpha, 2);
+    plug(&first, &beta, 3);
+    let bench = Bench::on(first.entry(), &lab(&key, "wait"), Source::None);
+
+    let doctor = bench.run(&["doctor"]);
+    let fits = |host: &str| doctor.stdout.lines().any(|line| line.contains(host) && line.contains(" ok "));
+    assert!(fits(" alpha ") && fits(" beta "), "{}", doctor.stdout);
+    let plan = bench.run(&["plan"]).succeeded();
+    let row = |step: &str| plan.stdout.lines().find(|line| line.starts_with(step)).unwrap_or_default().to_owned();
+    assert!(row("db1/boot").ends_with("here") && row("db2/boot").ends_with("alpha"), "{}", plan.stdout);
+    bench.run(&["up"]).succeeded();
+    let again = bench.run(&["up"]).succeeded();
+    assert!(again.stderr.contains("nothing changed"), "{}", again.stderr);
+    let now = status(bench.run(&["status", "--json"]).succeeded().json());
+    let running = |host| (host, GuestState::Running);
+    assert_eq!(seen(&now), [running("here"), running("alpha")]);
+    assert_eq!(alpha.run("virsh list --name").trim(), "db2");
+    let mtu = bench.run(&["exec", "--on", "all", "--", "cat /sys/class/net/e*/mtu"]).succeeded().stdout;
+    assert_eq!(mtu.matches("1450").count(), 2, "{mtu}");
+    bench.run(&["sql", "--on", "db2", "-c", "create table kept as select 42 as answer"]).succeeded();
+    let logs = bench.run(&["logs", "db2"]).succeeded().stdout;
+    let (_, console) = logs.split_once("db2-console.log <==").unwrap_or_default();
+    assert!(!console.trim().is_empty(), "the console of another host: {logs}");
+
+    // Cut off, while its guest runs on.
+    first.run("ip link set to-2 down");
+    let lost = bench.run(&["status", "--json"]).failed_with(8);
+    assert!(lost.took < Duration::from_secs(10), "{:?}", lost.took);
+    let now = status(lost.json());
+    assert_eq!(seen(&now), [running("here"), ("alpha", GuestState::Lost)]);
+    let waits = bench.run(&["up"]).failed_with(6);
+    assert!(waits.stderr.contains("host `alpha`"), "{}", waits.stderr);
+    bench.write_lab(&lab(&key, "replace"));
+    bench.run(&["up"]).succeeded();
+    let answer = |bench: &Bench| {
+        let rows = bench.run(&["sql", "--json", "--on", "db2", "-c", "select answer from kept"]).succeeded().json();
+        rows[0]["rows"][0][0].clone()
+    };
+    assert_eq!(answer(&bench), "42", "data is not on the host that was lost");
+    let now = status(bench.run(&["status", "--json"]).succeeded().json());
+    assert_eq!(seen(&now), [running("here"), running("beta")], "where no datanode is yet");
+
+    // Back again: what still runs there is in a network that nobody else is in, until `up` ends it.
+    first.run("ip link set to-2 up");
+    assert_eq!(alpha.run("virsh list --name").trim(), "db2");
+    assert_eq!(answer(&bench), "42");
+    bench.run(&["up"]).succeeded();
+    assert_eq!(alpha.run("virsh list --all --name").trim(), "");
+
+    beta.crash();
+    let kept = bench.run(&["destroy", "--yes"]).failed_with(10);
+    assert!(kept.stderr.contains("host `beta`") && !kept.stderr.contains("host `alpha`"), "{}", kept.stderr);
+    beta.crash_and_start();
+    plug(&first, &beta, 3);
+    bench.run(&["destroy", "--yes"]).succeeded();
+    for host in [&mut alpha, &mut beta] {
+        let left = host.run("virsh list --all --name; virsh pool-list --all --name; ls /var/lib/libvirt/images; ip -br link show type vxlan");
+        assert_eq!(left.trim(), "");
+        assert!(!host.run("ip -br link").contains("pgxc"));
+    }
+    assert_no_leftovers(&bench.lab_directory("spread"));
+}
