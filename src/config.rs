@@ -7,8 +7,10 @@
 
 mod append;
 mod checks;
+mod cut;
 mod defaults;
 mod document;
+mod items;
 mod keys;
 mod problem;
 mod schema;
@@ -17,6 +19,7 @@ pub(crate) mod suggest;
 mod typed;
 
 pub use append::{Refusal, with_node};
+pub use cut::without_last;
 pub use problem::{Place, Problem, Problems};
 pub use schema::schema;
 

@@ -7,10 +7,12 @@
 mod components;
 mod failover;
 mod fault;
+mod leave;
 
 pub use components::{Wish, components};
 pub use failover::failover;
 pub use fault::{breaking, mending, proving};
+pub use leave::leaving;
 
 use crate::{
     engine::Engine,
@@ -106,6 +108,13 @@ pub enum Action {
         /// What.
         fault: Fault,
     },
+    /// Have a coordinator forget components of other nodes.
+    Forget {
+        /// Their names.
+        names: Vec<String>,
+    },
+    /// Remove a node's guest with its disks, and its export.
+    Dismantle,
     /// Copy exports and disks from a snapshot.
     Place {
         /// The snapshot's directory.

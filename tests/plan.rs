@@ -243,6 +243,23 @@ fn a_failover_as_text() {
     });
 }
 
+#[test]
+fn nodes_that_leave_as_text() {
+    let lab = load(Path::new("tests/labs/four.yaml"));
+    let mut all = String::new();
+    for (what, kind, node) in [
+        ("a data node", EngineKind::PostgresXc, 3),
+        ("a data node of the substitute", EngineKind::PostgresFdw, 3),
+        ("a standby, which no coordinator knows", EngineKind::PostgresXc, 1),
+    ] {
+        let plan = plan::leaving(&lab, engine::of(kind).as_ref(), &[&lab.nodes[node]]);
+        all += &format!("# {what}\n{}\n", text(&plan));
+    }
+    insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
+        insta::assert_snapshot!("plan-four-leaving", all);
+    });
+}
+
 /// Two GTMs give the same GXIDs: whatever a failover does, it does after the old one ended.
 #[test]
 fn a_failover_ends_the_old_gtm_before_anything_else() {

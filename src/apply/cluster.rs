@@ -156,7 +156,7 @@ impl Site {
         Ok(server)
     }
 
-    fn coordinator_of(&self, step: &Step) -> Result<Placed<'_>> {
+    pub(super) fn coordinator_of(&self, step: &Step) -> Result<Placed<'_>> {
         let node = self.node_of(step)?;
         let found = self.lab.placed(Role::Coordinator).into_iter().find(|placed| placed.node.name == node.name);
         found.ok_or_else(|| Error::new(Class::Internal, format!("`{}` has no coordinator", node.name)))

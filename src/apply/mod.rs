@@ -9,6 +9,7 @@ mod failover;
 mod fault;
 mod guest;
 mod ladder;
+mod leave;
 mod native;
 mod reload;
 mod revive;
@@ -19,6 +20,7 @@ mod template;
 mod warm;
 
 pub use cluster::answers;
+pub use leave::leave_step;
 pub use site::{Parts, Site};
 
 use crate::{
@@ -71,6 +73,8 @@ impl Apply for Site {
             Action::Fence => self.foresee_fence(step).await,
             Action::Promote { .. } | Action::Reconnect | Action::Rejoin => Ok(Foresight::Changes),
             Action::Break { .. } | Action::Mend { .. } => Ok(Foresight::Changes),
+            Action::Forget { names } => self.foresee_forget(step, names).await,
+            Action::Dismantle => Ok(Foresight::Changes),
             // A reload or restore never finds its work done: it was asked for.
             Action::Reload
             | Action::Place { .. }
@@ -122,6 +126,8 @@ impl Apply for Site {
             Action::Promote { gxid } => self.promote(step, *gxid).await?,
             Action::Reconnect => self.reconnect(step).await?,
             Action::Rejoin => self.rejoin(step).await?,
+            Action::Forget { names } => self.forget(step, names).await?,
+            Action::Dismantle => self.dismantle(step).await?,
             Action::Break { fault } => self.make(fault).await?,
             Action::Mend { fault } => self.mend(step, fault).await?,
             Action::Place { snapshot } => self.place(snapshot).await?,

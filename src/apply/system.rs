@@ -13,6 +13,7 @@ use crate::{
     },
     hypervisor::{Difference, SeenNetwork, reservations},
     journal::Entry,
+    lab::Node,
 };
 use std::{
     fs,
@@ -180,6 +181,14 @@ impl Site {
         Ok(())
     }
 
+    /// Takes back what this machine was told of a node's export.
+    pub(super) async fn withdraw_export(&self, node: &Node) -> Result<()> {
+        let place = Path::new(&node.export);
+        self.withdraw(|change| matches!(change, Change::Exported { directory, .. } if directory == place)).await?;
+        self.withdraw(|change| matches!(change, Change::Mounted { point } if point == place)).await?;
+        self.withdraw(|change| matches!(change, Change::Directory { path } if path == place)).await.map(drop)
+    }
+
     async fn firewall_rules(&self) -> Result<Vec<Rule>> {
         let bridge = self.default_network().await?.bridge.unwrap_or_default();
         let mount_port = match self.nfs_server() {
@@ -255,7 +264,7 @@ impl Site {
         })
     }
 
-    fn is_exported(&self, node: &crate::lab::Node) -> bool {
+    fn is_exported(&self, node: &Node) -> bool {
         let options = system::options(&self.lab, node);
         let identity = options.rsplit_once(',').map_or("", |(_, identity)| identity);
         system::is_exported(node.address, Path::new(&node.export), identity)

@@ -26,6 +26,11 @@ const PREFIX: &str = "template.";
 /// Room for its disk, beside its memory.
 const ROOM: Size = Size::mib(256);
 
+/// Whether a domain of the lab is a template that is being made, and no node.
+pub(super) fn is_template(domain: &SeenDomain) -> bool {
+    domain.name.starts_with(PREFIX)
+}
+
 impl Site {
     /// The template of guests of this shape; none when their image cannot be one.
     ///
@@ -160,7 +165,7 @@ impl Site {
 
     /// Ends templates among these domains that a run which was cut short has left. Nobody makes one while guests boot.
     pub(super) async fn end_orphaned_templates(&self, domains: &[SeenDomain]) -> Result<()> {
-        for domain in domains.iter().filter(|domain| domain.name.starts_with(PREFIX)) {
+        for domain in domains.iter().filter(|domain| is_template(domain)) {
             self.end_template(&domain.name).await?;
         }
         Ok(())

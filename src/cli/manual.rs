@@ -190,7 +190,8 @@ pub(super) const SCALE: &str = "\
 EXAMPLES
   pgxc-lab scale add              one node more like the last one
   pgxc-lab scale add datanode     one with a datanode, and its proxy
-  pgxc-lab scale add datanode coordinator --name db9 --ip 192.168.122.199";
+  pgxc-lab scale add datanode coordinator --name db9 --ip 192.168.122.199
+  pgxc-lab scale remove db9       takes it away again, if it holds nothing";
 
 pub(super) const FAULT: &str = "\
 EXAMPLES

@@ -199,7 +199,7 @@ pub enum Verb {
     #[command(subcommand, after_help = manual::FAILOVER)]
     Failover(FailoverVerb),
 
-    /// Make the lab larger
+    /// Make the lab larger or smaller
     #[command(subcommand, after_help = manual::SCALE)]
     Scale(ScaleVerb),
 
@@ -306,7 +306,7 @@ pub enum FailoverVerb {
     },
 }
 
-/// How the lab is to grow.
+/// How the lab is to grow or shrink.
 #[derive(Clone, Debug, PartialEq, Subcommand)]
 pub enum ScaleVerb {
     /// Write a node more into lab.yaml, and bring the lab up with it
@@ -327,6 +327,18 @@ pub enum ScaleVerb {
         /// Its address [default: the next free one after the last node's]
         #[arg(long, value_name = "ADDR")]
         ip: Option<Ipv4Addr>,
+    },
+    /// Take the last nodes out of the lab and out of lab.yaml
+    ///
+    /// Refused while they hold anything that nobody else has: tables with a part there, prepared transactions. The
+    /// change is shown, and asked for on a terminal. Then coordinators forget the nodes, their components end, guest,
+    /// disks and export are removed, and the lab is brought up without them. Only the last nodes can go: components
+    /// are numbered by their place.
+    #[command(after_help = manual::SCALE)]
+    Remove {
+        /// Their names
+        #[arg(value_name = "NODE", required = true)]
+        nodes: Vec<NodeName>,
     },
 }
 

@@ -26,6 +26,8 @@ pub async fn run(arguments: &Arguments) -> Result<u8> {
             notes.push(text);
         }
     }
+    // A libvirt that does not answer is what a step is about.
+    notes.extend(site.left_guests().await.unwrap_or_default());
     let plan = plan::up(&site.lab, site.engine.as_ref());
     let mut table = Table::new().left("STEP").left("DOES").left("WOULD");
     if site.lab.hosts.is_some() {

@@ -1,115 +1,81 @@
-//! `scale add`: a node more in lab.yaml, and `up`. lab.yaml stays what says what the lab is.
+//! `scale`: nodes more or fewer in lab.yaml, which stays what says what the lab is, and then `up`.
 
-use super::{
-    run::{confirm, lock, shown},
-    up,
-};
+mod add;
+mod remove;
+
+use super::run::confirm;
 use crate::{
     cli::{Arguments, ScaleVerb},
-    config::{self, Refusal},
-    context::{self, Record, Standing},
     error::{Class, Error, Result, ResultExt},
-    lab::{Asked, Newcomer, Role},
-    snapshot::replace,
-    sql::Sql,
 };
 use similar::TextDiff;
-use std::{fs, io::Write, os::unix::fs::MetadataExt, path::Path, time::Duration};
+use std::{
+    fs,
+    io::Write,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// Objects that a refusal names; the others are counted.
 const NAMED: usize = 5;
 /// A catalog query takes less, also in an emulated guest that has much to do.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Makes the lab larger.
+/// Makes the lab larger or smaller.
 ///
 /// # Errors
-/// Why the node cannot be added: then nothing was touched. The first failure of the run: then lab.yaml has the node, and
-/// `up` goes on.
+/// Why it cannot be: then nothing was touched. The first failure of the run: then lab.yaml is changed, and the error tells
+/// what goes on.
 pub async fn run(arguments: &Arguments, verb: &ScaleVerb) -> Result<u8> {
-    let ScaleVerb::Add { roles, name, ip } = verb;
     if let Some(lab) = &arguments.lab {
         return Err(Error::new(Class::Usage, format!("`--lab {lab}` names no file that could be changed"))
             .hint("name the lab by its file: `--file LAB.YAML`"));
     }
-    let home = context::home(arguments)?;
-    let file = arguments.file();
-    let lab = config::load(&file).map_err(config::Problems::into_error)?.lab;
-    let _lock = lock(&home, lab.name.as_str())?;
-    let dir = home.lab(lab.name.as_str());
-    replace::check(&dir)?;
-    let text = read(&file)?;
-
-    let asked = Asked { roles: roles.clone(), name: name.clone(), address: *ip };
-    let node = Newcomer::of(&lab, asked).ok_or_else(|| {
-        Error::new(Class::Usage, "no name or address is free after those of the last node")
-            .hint("say them: `--name NODE --ip ADDR`")
-    })?;
-    let new = config::with_node(&text, &file, &lab, &node).map_err(|refusal| explain(refusal, &file))?;
-    if Record::read(&dir)?.is_some() && [Role::Datanode, Role::Coordinator].iter().any(|role| node.roles.contains(role))
-    {
-        check_catalogs(&Standing::find(arguments)?).await?;
-    }
-
-    let names = (file.display().to_string(), format!("{} with `{}`", file.display(), node.name));
-    eprint!("{}", TextDiff::from_lines(&text, &new).unified_diff().header(&names.0, &names.1));
-    confirm(arguments, "change the file so, and bring the lab up", &format!("`{}`", file.display()))?;
-    if read(&file)? != text {
-        return Err(Error::new(
-            Class::LabFile,
-            format!("`{}` was changed meanwhile; nothing was touched", file.display()),
-        )
-        .hint("the same command again shows the change anew"));
-    }
-    write(&file, &new).or_error(Class::LabFile, || format!("cannot write `{}`", file.display()))?;
-    shown(arguments, |events, stop| up::act(arguments, home, events, stop)).await
-}
-
-fn read(file: &Path) -> Result<String> {
-    fs::read_to_string(file).or_error(Class::LabFile, || format!("cannot read `{}`", file.display()))
-}
-
-fn explain(refusal: Refusal, file: &Path) -> Error {
-    match refusal {
-        Refusal::Rules(problems) => problems.into_error().context("the lab with the new node would not be valid"),
-        Refusal::Style(lines) => Error::new(
-            Class::LabFile,
-            format!(
-                "the list of nodes in `{}` is written in a way that is not edited; nothing was touched",
-                file.display()
-            ),
-        )
-        .evidence(lines)
-        .hint("add these lines to `nodes` by hand, in the style of the file, then `pgxc-lab up`"),
+    match verb {
+        ScaleVerb::Add { roles, name, ip } => add::run(arguments, roles, name.as_ref(), *ip).await,
+        ScaleVerb::Remove { nodes } => remove::run(arguments, nodes).await,
     }
 }
 
-/// Refuses a cluster whose objects a new server would not know.
-async fn check_catalogs(lab: &Standing) -> Result<()> {
-    let (Some(query), Some(first)) =
-        (lab.engine.unknown_to_newcomers(), lab.lab.placed(Role::Coordinator).first().copied())
-    else {
-        return Ok(());
-    };
-    let (address, port) = (first.node.address, first.component.port);
-    let rows = Sql::connect(lab.host()?, address, port, &lab.login()?, PATIENCE).await?.query(query).await?;
-    let objects: Vec<String> =
-        rows.into_iter().map(|row| row.into_iter().flatten().collect::<Vec<_>>().join(" ")).collect();
-    if objects.is_empty() {
-        return Ok(());
+/// Another text of a lab.yaml.
+struct Edit {
+    file: PathBuf,
+    old: String,
+    new: String,
+}
+
+impl Edit {
+    /// Shows the change, and asks. `with` says in a few words what the new text has or lacks.
+    fn confirm(&self, arguments: &Arguments, with: &str, question: &str) -> Result<()> {
+        let file = self.file.display();
+        let names = (file.to_string(), format!("{file} {with}"));
+        eprint!("{}", TextDiff::from_lines(&self.old, &self.new).unified_diff().header(&names.0, &names.1));
+        confirm(arguments, question, &format!("`{file}`"))
     }
+
+    /// Replaces the file, unless somebody changed it while it was asked.
+    fn carry_out(&self) -> Result<()> {
+        let file = self.file.display();
+        if read(&self.file)? != self.old {
+            return Err(Error::new(Class::LabFile, format!("`{file}` was changed meanwhile; nothing was touched"))
+                .hint("the same command again shows the change anew"));
+        }
+        write(&self.file, &self.new).or_error(Class::LabFile, || format!("cannot write `{file}`"))
+    }
+}
+
+/// Some of these in words, and how many more there are.
+fn listed(objects: &[String]) -> String {
     let mut list = objects[..objects.len().min(NAMED)].join(", ");
     if objects.len() > NAMED {
         list.push_str(&format!(" and {} more", objects.len() - NAMED));
     }
-    Err(Error::new(
-        Class::Cluster,
-        format!("a new datanode or coordinator would not know what lab `{}` holds: {list}; nothing was touched", lab.lab.name),
-    )
-    .hint(
-        "Postgres-XC 1.0 copies no catalogs, and DDL on these would fail ever after: save them with pg_dumpall, drop them, \
-         `pgxc-lab scale add`, and load them again",
-    ))
+    list
+}
+
+fn read(file: &Path) -> Result<String> {
+    fs::read_to_string(file).or_error(Class::LabFile, || format!("cannot read `{}`", file.display()))
 }
 
 /// Replaces the file in one stroke; a link stays one, and owner and mode stay.

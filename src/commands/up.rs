@@ -47,11 +47,12 @@ pub(super) async fn act(arguments: &Arguments, home: Home, events: Events, stop:
     if tally.failure.is_none() {
         let plan = plan::up(&site.lab, site.engine.as_ref());
         let mended = tally.changed;
-        tally = carry_out(&site, plan, "up", events, stop).await?;
+        tally = carry_out(&site, plan, "up", events.clone(), stop).await?;
         tally.changed += mended;
     }
     if tally.failure.is_none() {
         prepare::settle(&site)?;
+        site.left_guests().await?.into_iter().for_each(|text| events.note(text));
     }
     // Not the site itself: it holds a sender of events, and the display goes on as long as there is one.
     Ok(Ended { farewell: farewell(&site, tally.changed), tally })

@@ -1,9 +1,12 @@
 //! A node more in the text of a lab.yaml: written as the node before it is, and every other byte stays.
 //!
-//! Only the common ways to write a list are read here. That the edited text says what was meant, and nothing else, is
+//! That the edited text says what was meant, and nothing else, is
 //! not believed but seen: it is parsed like any lab.yaml and compared with what the old text said.
 
-use super::Problems;
+use super::{
+    Problems,
+    items::{Items, content},
+};
 use crate::lab::{Lab, Newcomer, Role};
 use std::path::Path;
 
@@ -41,16 +44,16 @@ fn says_no_more(lab: &Lab, larger: &Lab, node: &Newcomer) -> bool {
 /// The new text, where the list of nodes is one of blocks or of one-line mappings.
 fn edited(text: &str, node: &Newcomer) -> Option<String> {
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
-    let head = lines.iter().position(|line| line.starts_with("nodes:") && content(line) == "nodes:")?;
-    let items = Items::after(&lines, head)?;
-    let first = lines[items.last];
+    let items = Items::of(&lines)?;
+    let last = items.lines.last()?;
+    let first = lines[last.start];
     let dash = first.find('-')?;
     let (indent, rest) = (&first[..dash], &first[dash + 1..]);
     let gap = &rest[..rest.len() - rest.trim_start_matches(' ').len()];
     let written = match content(rest) {
         "" => return None,
         flow if flow.starts_with('{') => {
-            if !flow.ends_with('}') || items.end != items.last + 1 {
+            if !flow.ends_with('}') || last.len() != 1 {
                 return None;
             }
             let pairs: Vec<String> = pairs(node).iter().map(|(key, value)| format!("{key}: {value}")).collect();
@@ -59,7 +62,7 @@ fn edited(text: &str, node: &Newcomer) -> Option<String> {
         _ => block(node, indent, gap),
     };
     let ending = if first.ends_with("\r\n") { "\r\n" } else { "\n" };
-    let mut new = lines[..items.end].concat();
+    let mut new = lines[..last.end].concat();
     if !new.ends_with('\n') {
         new.push_str(ending);
     }
@@ -67,50 +70,8 @@ fn edited(text: &str, node: &Newcomer) -> Option<String> {
         new.push_str(ending);
     }
     new.push_str(&written.replace('\n', ending));
-    new.push_str(&lines[items.end..].concat());
+    new.push_str(&lines[last.end..].concat());
     Some(new)
-}
-
-/// Where the items of the list stand.
-struct Items {
-    /// Line in which the last one begins.
-    last: usize,
-    /// Line after its last one; comments and empty lines after it are not its own.
-    end: usize,
-    /// Whether an empty line stands before the last one, and it is not the only one.
-    apart: bool,
-}
-
-impl Items {
-    fn after(lines: &[&str], head: usize) -> Option<Items> {
-        let mut found: Option<(usize, Items)> = None;
-        for (number, line) in lines.iter().enumerate().skip(head + 1) {
-            if content(line).is_empty() {
-                continue;
-            }
-            let indent = line.len() - line.trim_start_matches(' ').len();
-            let begins = line[indent..].starts_with("- ");
-            match &mut found {
-                None if begins => found = Some((indent, Items { last: number, end: number + 1, apart: false })),
-                Some((dash, items)) if begins && indent == *dash => {
-                    let apart = lines[number - 1].trim().is_empty();
-                    *items = Items { last: number, end: number + 1, apart };
-                }
-                Some((dash, items)) if indent > *dash => items.end = number + 1,
-                None | Some(_) => break,
-            }
-        }
-        found.map(|(_, items)| items)
-    }
-}
-
-/// A line without indentation, comment and ending.
-fn content(line: &str) -> &str {
-    let line = line.trim();
-    if line.starts_with('#') {
-        return "";
-    }
-    line.find(" #").map_or(line, |at| &line[..at]).trim_end()
 }
 
 fn block(node: &Newcomer, indent: &str, gap: &str) -> String {

@@ -22,7 +22,7 @@ pub use unit::GUARD;
 
 use crate::{
     guest::{GuestFile, Init, System},
-    lab::{EngineKind, Lab, Node, Placed, Role},
+    lab::{EngineKind, Identifier, Lab, Node, Placed, Role},
 };
 use std::net::Ipv4Addr;
 
@@ -63,6 +63,13 @@ pub trait Engine: Send + Sync {
     /// The query, on a coordinator in the database `postgres`, for what a datanode or coordinator that joins would not
     /// know although statements about it go to every server: a kind and a name a row. `None` where none go there.
     fn unknown_to_newcomers(&self) -> Option<&'static str>;
+
+    /// What only these nodes may hold: whom to ask for it, and what.
+    fn holdings<'lab>(&self, lab: &'lab Lab, leaving: &[&'lab Node]) -> Vec<Holding<'lab>>;
+
+    /// The statements with which a coordinator that knows `rows` of the inventory forgets components of these names, which
+    /// hold nothing.
+    fn farewell(&self, lab: &Lab, gone: &[Identifier], rows: &[Row]) -> Vec<String>;
 
     /// The short proof at the end of `up`.
     fn proof(&self, lab: &Lab) -> Proof;
@@ -155,6 +162,15 @@ pub enum Ready {
         /// Its one value.
         value: String,
     },
+}
+
+/// A question after what nobody may lose.
+#[derive(Clone, Debug)]
+pub struct Holding<'lab> {
+    /// Who is asked, in every database.
+    pub on: Placed<'lab>,
+    /// The query; each row is a kind and a name.
+    pub query: String,
 }
 
 /// The short proof at the end of `up`: a distributed table made and filled through the first coordinator, counted

@@ -6,6 +6,7 @@
 mod failover;
 mod fault;
 mod hosts;
+mod leaver;
 mod mac;
 mod names;
 mod newcomer;

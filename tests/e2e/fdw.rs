@@ -58,7 +58,7 @@ fn two_labs_with_the_same_addresses_live_side_by_side() {
     a_parameter_is_reloaded(&first);
     faults_are_mended_whatever_ends_the_run(&first);
     a_drill_finds_the_books_right(&first);
-    a_node_is_added(&first);
+    a_node_is_added_and_taken_away(&first);
 
     first.run(&["destroy", "--yes"]).succeeded();
     assert_no_leftovers(&first.lab_directory("left"));
@@ -167,7 +167,7 @@ fn a_parameter_is_reloaded(bench: &Bench) {
 }
 
 /// What was there stays, the new node takes rows, and `up` finds nothing left to do.
-fn a_node_is_added(bench: &Bench) {
+fn a_node_is_added_and_taken_away(bench: &Bench) {
     let file = format!("# mine\n{}  # and no more\n", named("left"));
     bench.write_lab(&file);
     let refused = bench.run(&["scale", "add", "gtm"]).failed_with(3);
@@ -187,6 +187,33 @@ fn a_node_is_added(bench: &Bench) {
     assert_eq!(rows[0]["rows"][0][0], "t", "the new datanode has its share");
     let again = bench.run(&["up"]).succeeded();
     assert!(again.stderr.contains("nothing changed"), "{}", again.stderr);
+
+    // A guest that lab.yaml lost is told. Nothing that holds rows goes.
+    bench.write_lab(&file);
+    let plan = bench.run(&["plan", "--json"]).succeeded().json();
+    assert!(plan["notes"].to_string().contains("guest `db3` is not in lab.yaml any more"), "{plan}");
+    bench.write_lab(&edited);
+    let holds = bench.run(&["scale", "remove", "db3"]).failed_with(8);
+    assert!(
+        holds.stderr.contains("`db3` of lab `left` still hold foreign table wide_datanode_2, table public.wide;"),
+        "{}",
+        holds.stderr
+    );
+    assert_eq!(std::fs::read_to_string(bench.lab_file()).expect("lab.yaml"), edited, "it was not touched");
+    bench.run(&["sql", "-c", "select pgxc_lab.drop_distributed_table('wide')"]).succeeded();
+    let removed = bench.run(&["scale", "remove", "db3"]).succeeded();
+    assert!(removed.stderr.contains(&format!("\n-{line}")), "the change is shown: {}", removed.stderr);
+    assert_eq!(std::fs::read_to_string(bench.lab_file()).expect("lab.yaml"), file);
+    let lab = bench.lab_directory("left");
+    let left = |directory: &str| {
+        let entries = std::fs::read_dir(lab.join(directory)).expect("it is there").flatten();
+        entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("db3")).count()
+    };
+    assert_eq!((left("disks"), left("keys")), (0, 0));
+    let again = bench.run(&["up"]).succeeded();
+    assert!(again.stderr.contains("nothing changed") && !again.stderr.contains("db3"), "{}", again.stderr);
+    let old = bench.run(&["sql", "--json", "-c", "select count(*) from orders"]).succeeded().json();
+    assert_eq!(old[0]["rows"][0][0], "3", "rows of before");
 }
 
 /// The password goes into a log and the journal of a guest first.

@@ -9,12 +9,12 @@ mod real;
 mod servers;
 
 use super::{
-    Build, ComponentSetup, Engine, InDoubt, Proof, Ready, Row, Takeover, Writes, conf, hba,
+    Build, ComponentSetup, Engine, Holding, InDoubt, Proof, Ready, Row, Takeover, Writes, conf, hba,
     unit::{self, Stop, Unit},
 };
 use crate::{
     guest::{GuestFile, System},
-    lab::{EngineKind, Lab, Node, Placed, Role},
+    lab::{EngineKind, Identifier, Lab, Node, Placed, Role},
 };
 
 /// Where Debian puts the programs.
@@ -94,6 +94,14 @@ impl Engine for PostgresFdw {
     /// Tables are made on other servers by name, where they are missing, and removed where they are there.
     fn unknown_to_newcomers(&self) -> Option<&'static str> {
         None
+    }
+
+    fn holdings<'lab>(&self, lab: &'lab Lab, leaving: &[&'lab Node]) -> Vec<Holding<'lab>> {
+        servers::holdings(lab, leaving)
+    }
+
+    fn farewell(&self, lab: &Lab, gone: &[Identifier], rows: &[Row]) -> Vec<String> {
+        servers::farewell(lab, gone, rows)
     }
 
     fn proof(&self, lab: &Lab) -> Proof {

@@ -1,8 +1,8 @@
 //! What a coordinator knows of the cluster: foreign servers, user mappings, functions.
 
 use crate::{
-    engine::Row,
-    lab::{Lab, Placed, Role},
+    engine::{Holding, Row},
+    lab::{Identifier, Lab, Node, Placed, Role},
 };
 use sha2::{Digest, Sha256};
 
@@ -101,6 +101,57 @@ pub(super) fn statements(lab: &Lab, on: Placed<'_>, rows: &[Row]) -> Vec<String>
     statements
 }
 
+/// What a server has of its own: nothing is made on any other by itself. Of the lab are the schema pgxc_lab and what
+/// extensions brought.
+const OWN: &str = "\
+select case c.relkind when 'r' then 'table' when 'm' then 'materialized view' when 'v' then 'view' else 'sequence' end, \
+ n.nspname || '.' || c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace \
+ where c.oid >= 16384 and c.relkind in ('r', 'm', 'v', 'S') and n.nspname !~ '^(pg_|pgxc_lab$)' \
+ and not exists (select 1 from pg_depend e where e.classid = 'pg_class'::regclass and e.objid = c.oid and e.deptype = 'e') \
+union all select 'function', n.nspname || '.' || p.proname from pg_proc p join pg_namespace n on n.oid = p.pronamespace \
+ where p.oid >= 16384 and n.nspname !~ '^(pg_|pgxc_lab$)' \
+ and not exists (select 1 from pg_depend e where e.classid = 'pg_proc'::regclass and e.objid = p.oid and e.deptype = 'e') \
+union all select 'database', datname::text from pg_database where oid >= 16384 and datname = current_database() \
+order by 1, 2";
+
+/// Whom to ask for what only these nodes may hold: themselves, and coordinators that stay for tables of theirs that have a
+/// part there.
+pub(super) fn holdings<'lab>(lab: &'lab Lab, leaving: &[&'lab Node]) -> Vec<Holding<'lab>> {
+    let is_leaving = |placed: &Placed<'_>| leaving.iter().any(|node| node.name == placed.node.name);
+    let gone: Vec<Placed<'_>> = lab.placed(Role::Datanode).into_iter().filter(is_leaving).collect();
+    let (coordinators, staying): (Vec<Placed<'_>>, Vec<Placed<'_>>) =
+        lab.placed(Role::Coordinator).into_iter().partition(is_leaving);
+    let own = gone.iter().chain(&coordinators).map(|on| Holding { on: *on, query: OWN.to_owned() });
+    let names: Vec<String> = gone.iter().map(|placed| format!("'{}'", placed.name)).collect();
+    let parts = format!(
+        "select 'foreign table', f.ftrelid::regclass::text from pg_foreign_table f join pg_foreign_server s \
+         on s.oid = f.ftserver where s.srvname in ({}) order by 1, 2",
+        names.join(", ")
+    );
+    let parts = staying.iter().filter(|_| !names.is_empty()).map(|on| Holding { on: *on, query: parts.clone() });
+    own.chain(parts).collect()
+}
+
+/// The statements with which a coordinator that has these rows forgets servers that hold nothing. A server that something
+/// hangs on all the same is not dropped.
+pub(super) fn farewell(lab: &Lab, gone: &[Identifier], rows: &[Row]) -> Vec<String> {
+    let superuser = lab.cluster.superuser.as_str();
+    let mut statements = Vec::new();
+    for name in gone {
+        let has = |kinds: &[&str]| {
+            let text = |row: &Row, column: usize| row.get(column).cloned().flatten().unwrap_or_default();
+            rows.iter().any(|row| kinds.contains(&text(row, 0).as_str()) && text(row, 1) == name.as_str())
+        };
+        if has(&["mapping"]) {
+            statements.push(format!("drop user mapping for {superuser} server {name}"));
+        }
+        if has(&[Role::Datanode.as_str(), Role::Coordinator.as_str()]) {
+            statements.push(format!("drop server {name}"));
+        }
+    }
+    statements
+}
+
 fn digest(text: &str) -> String {
     Sha256::digest(text).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
@@ -137,5 +188,18 @@ mod tests {
         assert_eq!(statements_of(&rows), Vec::<String>::new());
         rows[4] = row("datanode", "datanode_2", &datanode.replace("173", "9"));
         assert_eq!(statements_of(&rows), ["alter server datanode_2 options (set host 'db-192-168-122-174')"]);
+    }
+
+    #[test]
+    fn whoever_leaves_is_asked_and_then_forgotten() {
+        let lab = smaller(2);
+        let asked: Vec<String> =
+            holdings(&lab, &[&lab.nodes[3]]).into_iter().map(|holding| holding.on.name.to_string()).collect();
+        assert_eq!(asked, ["datanode_2", "coordinate_2", "coordinate_1"]);
+        assert!(holdings(&lab, &[&lab.nodes[1]]).is_empty(), "a standby runs nothing here");
+        let rows = [row("datanode", "datanode_2", ""), row("mapping", "datanode_2", ""), row("mapping", "mine", "")];
+        let gone: Vec<Identifier> = ["2", "datanode_2", "coordinate_2"].map(|name| name.parse().unwrap()).into();
+        let statements = farewell(&lab, &gone, &rows);
+        assert_eq!(statements, ["drop user mapping for postgres server datanode_2", "drop server datanode_2"]);
     }
 }

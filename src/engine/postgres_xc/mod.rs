@@ -11,10 +11,12 @@ mod units;
 
 pub use hash::{counts as hash_counts, node_id, placement as hash_placement};
 
-use super::{Build, ComponentSetup, Engine, InDoubt, Proof, Ready, Row, Takeover, Writes, conf, hba, unit::mount_unit};
+use super::{
+    Build, ComponentSetup, Engine, Holding, InDoubt, Proof, Ready, Row, Takeover, Writes, conf, hba, unit::mount_unit,
+};
 use crate::{
     guest::{GuestFile, System},
-    lab::{EngineKind, Lab, Node, Placed, Role},
+    lab::{EngineKind, Identifier, Lab, Node, Placed, Role},
 };
 
 /// Serial number of the read-only disk that carries the engine's programs to every guest.
@@ -136,6 +138,14 @@ impl Engine for PostgresXc {
 
     fn unknown_to_newcomers(&self) -> Option<&'static str> {
         Some(nodes::UNKNOWN_TO_NEWCOMERS)
+    }
+
+    fn holdings<'lab>(&self, lab: &'lab Lab, leaving: &[&'lab Node]) -> Vec<Holding<'lab>> {
+        nodes::holdings(lab, leaving)
+    }
+
+    fn farewell(&self, _: &Lab, gone: &[Identifier], rows: &[Row]) -> Vec<String> {
+        nodes::farewell(gone, rows)
     }
 
     fn proof(&self, lab: &Lab) -> Proof {

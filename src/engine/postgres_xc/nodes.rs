@@ -6,8 +6,8 @@
 //! `nodeis_preferred`.
 
 use crate::{
-    engine::Row,
-    lab::{Lab, Placed, Primary, Role},
+    engine::{Holding, Row},
+    lab::{Identifier, Lab, Node, Placed, Primary, Role},
 };
 
 /// What [`statements`] wants to know.
@@ -27,6 +27,9 @@ union all select case c.relkind when 'r' then 'table' when 'v' then 'view' when 
 union all select 'function', proname::text from pg_proc where oid >= 16384 \
 union all select 'type', typname::text from pg_type where oid >= 16384 and typtype in ('d', 'e') \
 order by 1, 2";
+
+/// Has a coordinator's pooler and its sessions know the catalog as it is.
+const RELOAD: &str = "select pgxc_pool_reload()";
 
 /// A row of pgxc_node without its oid and its node_id, which is a hash of the name and cannot be set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,7 +123,40 @@ pub(crate) fn statements(lab: &Lab, on: Placed<'_>, rows: &[Row]) -> Vec<String>
         }
     }
     if !statements.is_empty() {
-        statements.push("select pgxc_pool_reload()".to_owned());
+        statements.push(RELOAD.to_owned());
+    }
+    statements
+}
+
+/// Whom to ask for what only these nodes may hold. Tables and node groups name datanodes by oid: coordinators that stay tell
+/// them, all of them, since a group is each one's own. Transactions that somebody prepared are told by the servers themselves.
+pub(crate) fn holdings<'lab>(lab: &'lab Lab, leaving: &[&'lab Node]) -> Vec<Holding<'lab>> {
+    const PREPARED: &str =
+        "select 'prepared transaction', gid from pg_prepared_xacts where database = current_database() order by gid";
+    let is_leaving = |placed: &Placed<'_>| leaving.iter().any(|node| node.name == placed.node.name);
+    let gone: Vec<Placed<'_>> = lab.placed(Role::Datanode).into_iter().filter(is_leaving).collect();
+    let (coordinators, staying): (Vec<Placed<'_>>, Vec<Placed<'_>>) =
+        lab.placed(Role::Coordinator).into_iter().partition(is_leaving);
+    let names = gone.iter().map(|placed| format!("'{}'", placed.name)).collect::<Vec<_>>().join(", ");
+    let parts = format!(
+        "select 'table', n.nspname || '.' || c.relname from pgxc_class p join pg_class c on c.oid = p.pcrelid \
+         join pg_namespace n on n.oid = c.relnamespace \
+         where exists (select 1 from pgxc_node d where d.oid = any (p.nodeoids) and d.node_name in ({names})) \
+         union all select 'node group', g.group_name::text from pgxc_group g \
+         where exists (select 1 from pgxc_node d where d.oid = any (g.group_members) and d.node_name in ({names})) \
+         order by 1, 2"
+    );
+    let prepared = gone.iter().chain(&coordinators).map(|on| Holding { on: *on, query: PREPARED.to_owned() });
+    let parts = staying.iter().filter(|_| !gone.is_empty()).map(|on| Holding { on: *on, query: parts.clone() });
+    prepared.chain(parts).collect()
+}
+
+/// The statements with which a coordinator that has these rows forgets nodes that hold nothing.
+pub(crate) fn farewell(gone: &[Identifier], rows: &[Row]) -> Vec<String> {
+    let known = rows.iter().filter_map(entry).filter(|entry| gone.iter().any(|name| name.as_str() == entry.name));
+    let mut statements: Vec<String> = known.map(|entry| format!("drop node {}", entry.name)).collect();
+    if !statements.is_empty() {
+        statements.push(RELOAD.to_owned());
     }
     statements
 }
@@ -266,6 +302,35 @@ mod tests {
         rows.push(row("coordinate_3", "C", "x", 1921, false, false));
         rows.push(row("datanode_3", "D", "x", 1923, false, false));
         assert_eq!(first(&smaller(2), &rows), ["drop node coordinate_3", "select pgxc_pool_reload()"]);
+    }
+
+    #[test]
+    fn whoever_leaves_is_asked_and_whoever_stays_tells_of_tables() {
+        let lab = smaller(3);
+        let asked = |leaving: &[&Node]| -> Vec<(String, bool)> {
+            let holdings = holdings(&lab, leaving).into_iter();
+            holdings.map(|holding| (holding.on.name.to_string(), holding.query.contains("pgxc_class"))).collect()
+        };
+        let named = |name: &str, tables| (name.to_owned(), tables);
+        assert_eq!(
+            asked(&[&lab.nodes[4]]),
+            [
+                named("datanode_3", false),
+                named("coordinate_3", false),
+                named("coordinate_1", true),
+                named("coordinate_2", true)
+            ]
+        );
+        assert_eq!(asked(&[&lab.nodes[1]]), [], "a standby holds nothing of its own");
+    }
+
+    #[test]
+    fn those_that_left_are_forgotten_once() {
+        let gone: Vec<Identifier> =
+            ["datanode_2", "coordinate_2", "datanode_9"].map(|name| name.parse().unwrap()).into();
+        let statements = farewell(&gone, &right());
+        assert_eq!(statements, ["drop node coordinate_2", "drop node datanode_2", RELOAD]);
+        assert_eq!(farewell(&gone, &[right()[0].clone(), right()[2].clone()]), Vec::<String>::new());
     }
 
     /// Whatever the catalog looks like, rounds of a faithful imitation of the server end in the right catalog.
