@@ -233,17 +233,21 @@ impl Site {
     pub(super) async fn proof(&self, step: &Step) -> Result<Outcome> {
         let proof = self.engine.proof(&self.lab);
         let told = |error: &Error| self.events.note(format!("the proof begins again, since {error}"));
-        // What a lost coordinator left holds locks, and hides rows.
-        let resolved = match self.engine.in_doubt(&self.lab) {
+        // From its beginning, which removes what an earlier try has left.
+        retried(|| self.resolve_and_prove(step, &proof), told).await
+    }
+
+    async fn resolve_and_prove(&self, step: &Step, proof: &Proof) -> Result<Outcome> {
+        // What a lost coordinator left holds locks, and hides rows. A cluster that was never proved has lost none.
+        let before = self.journal.done(&step.id).is_some();
+        let resolved = match self.engine.in_doubt(&self.lab).filter(|_| before) {
             Some(in_doubt) if !self.is_resolved(&in_doubt).await? => {
                 self.progress(&step.id, "ends what a lost coordinator left");
                 Some(self.resolve(&in_doubt, self.doubts(&in_doubt).await?).await?)
             }
             _ => None,
         };
-        // From its beginning, which removes what an earlier try has left.
-        let proved = retried(|| self.prove(step, &proof), told).await?;
-        Ok(match (proved, resolved) {
+        Ok(match (self.prove(step, proof).await?, resolved) {
             (Outcome::Changed(text), Some(resolved)) => Outcome::Changed(format!("{resolved}; {text}")),
             (proved, _) => proved,
         })
