@@ -58,7 +58,7 @@ impl Kit {
     pub fn new(home: &Home, build: Build, source: Source, image: &Image) -> Kit {
         let (cache, definition) = (home.cache(), image.definition.clone());
         let (builder, builder_inputs) = match definition.recipe {
-            Recipe::Bake => {
+            Recipe::Bake | Recipe::Cloud { .. } => {
                 let inputs = format!("{} {}", definition.suite, build.packages.join(" "));
                 let name = format!("{}-{}", definition.suite, digest::short(&digest::of_text(&inputs)));
                 (Builder::Root(cache.join("builders").join(name)), inputs)
@@ -155,7 +155,10 @@ impl Kit {
         let (recipe, out) = (part.join("recipe"), part.join("out"));
         let _ = fs::remove_dir_all(&part);
         fs::create_dir_all(&out).or_error(Class::Host, || format!("cannot make `{}`", out.display()))?;
-        self.definition.unpack(&recipe)?;
+        let maker = self.definition.builder.as_ref().ok_or_else(|| {
+            Error::new(Class::Image, format!("nothing can be built for guests of image `{}`", self.definition.name))
+        })?;
+        ImageDefinition::find(maker)?.unpack(&recipe)?;
         let mut command = tokio::process::Command::new("bash");
         command.arg(recipe.join("builder")).env("OUT", &out).env("PACKAGES", self.build.packages.join(" "));
         logged(command, log).await.map_err(|error| {

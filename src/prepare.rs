@@ -12,7 +12,7 @@ use crate::{
     event::Events,
     fit::{self, Proportion},
     host::{Accelerator, Home, Host, LabDir, capacity, choose_accelerator, system},
-    image::{Image, ImageDefinition, Recipe, TREE_VARIABLE},
+    image::{Image, ImageDefinition, Recipe, Sources, TREE_VARIABLE},
     journal::Journal,
     kit::Kit,
     lab::{BootMode, EngineKind, HostKind, Lab, Size},
@@ -115,7 +115,7 @@ pub async fn site(arguments: &Arguments, home: Home, purpose: Purpose, events: E
     let lock_path = LockFile::path(&file);
     let mut lock = LockFile::read(&lock_path)?;
 
-    let definition = choose_image(&loaded.lab, &lock, &events)?;
+    let definition = choose_image(&loaded.lab, &lock, &home, &events).await?;
     let (engine, found) =
         choose_engine(&loaded.lab, &lock, old.as_ref(), &home, (&definition, purpose), &events).await?;
     let recorded = old.as_ref().map(|record| record.proportion).or(lock.proportion);
@@ -303,7 +303,7 @@ fn must_be_asked_for(lab: &Lab, definition: &ImageDefinition) -> bool {
 }
 
 /// The first image of the list that can be had; the one of lab.lock first.
-fn choose_image(lab: &Lab, lock: &LockFile, events: &Events) -> Result<ImageDefinition> {
+async fn choose_image(lab: &Lab, lock: &LockFile, home: &Home, events: &Events) -> Result<ImageDefinition> {
     let locked = lock.image.iter().filter(|name| lab.images.contains(name));
     let mut passed_over = Vec::new();
     for name in locked.chain(lab.images.iter()) {
@@ -315,6 +315,18 @@ fn choose_image(lab: &Lab, lock: &LockFile, events: &Events) -> Result<ImageDefi
                 ));
             }
             Ok(definition) => {
+                let disks = home.disks();
+                let sources = Sources::new(lab, name, &disks, is_offline());
+                // One that was made is not made of anything any more.
+                let had = if Image::is_any_baked(home, name) { Ok(()) } else { definition.find_source(&sources).await };
+                if let Err(error) = had {
+                    passed_over.push(format!(
+                        "image `{name}` passed over: {}: {}",
+                        error.message(),
+                        error.causes().join("; ")
+                    ));
+                    continue;
+                }
                 if lock.image.as_ref() != Some(name) {
                     passed_over.iter().for_each(|why: &String| events.note(why.clone()));
                 }
@@ -360,10 +372,8 @@ async fn choose_engine(
     let mut buildable = None;
     for kind in kinds {
         let engine = engine::of(kind);
-        if engine.packages(definition.system).is_none() {
-            let name = &definition.name;
-            passed_over
-                .push(format!("engine `{}` passed over: it does not run in guests of image `{name}`", kind.as_str()));
+        if let Some(why) = refused(engine.as_ref(), definition, lab) {
+            passed_over.push(format!("engine `{}` passed over: {why}", kind.as_str()));
             continue;
         }
         if engine.build(lab).is_none() {
@@ -427,6 +437,19 @@ fn unknown_source(place: &str) -> source::Source {
     source::Source { path: PathBuf::new(), digest: String::new(), place: place.to_owned() }
 }
 
+/// Why an engine cannot run in an image's guests. A lab without a cluster runs on all of them.
+fn refused(engine: &dyn Engine, definition: &ImageDefinition, lab: &Lab) -> Option<String> {
+    if lab.nodes.iter().all(|node| node.roles.is_empty()) {
+        return None;
+    }
+    let name = &definition.name;
+    if engine.packages(definition.system).is_none() {
+        return Some(format!("it does not run in guests of image `{name}` yet"));
+    }
+    let builds = definition.builder.is_some() || matches!(definition.recipe, Recipe::Kickstart { .. });
+    (engine.build(lab).is_some() && !builds).then(|| format!("nothing can be built for guests of image `{name}`"))
+}
+
 /// Looks for the memory and the disk space that a lab needs.
 ///
 /// # Errors
@@ -482,6 +505,14 @@ async fn accelerator(lab: &Lab, old: Option<&Record>, dir: &LabDir, home: &Home)
             format!("guests run under {}, as when the lab was made", record.accelerator.as_str()),
         ));
     }
+    machine_accelerator(lab, home).await
+}
+
+/// The accelerator of this machine for a lab that is not there yet.
+///
+/// # Errors
+/// When lab.yaml wants KVM and it does not work.
+pub async fn machine_accelerator(lab: &Lab, home: &Home) -> Result<(Accelerator, String)> {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let path = home.cache().join("accelerator.json");
     let key = format!("{}/{:?}", boot.trim(), lab.acceleration);

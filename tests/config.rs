@@ -3,7 +3,7 @@
 use pgxc_lab::{
     config::{self, Problems},
     error::{Class, Error},
-    lab::{EngineKind, Lab, Nightly, OwnAsk, Role, Size},
+    lab::{EngineKind, Lab, Mirror, Nightly, OwnAsk, Role, Size},
 };
 use std::{fs, path::Path};
 
@@ -91,6 +91,7 @@ fn lab_yaml_shows_every_key() {
         "NightlyFile",
         "NotifyFile",
         "CheckFile",
+        "MirrorFile",
     ] {
         let properties = schema["definitions"][section]["properties"].as_object();
         for key in properties.expect(section).keys() {
@@ -178,6 +179,28 @@ fn what_nightly_runs_keep_and_tell() {
     assert_eq!(told.webhook.as_deref(), Some("https://example.org/x?y=1"));
     let told = nightly("notify: {command: cat > /tmp/run.json}\n").notify;
     assert_eq!(told.command, Some(vec!["sh".to_owned(), "-c".to_owned(), "cat > /tmp/run.json".to_owned()]));
+}
+
+#[test]
+fn mirrors_of_an_image() {
+    let mirrors = |extra: &str| match config::parse(&two(extra), Path::new("lab.yaml")) {
+        Ok(lab) => lab.mirrors,
+        Err(problems) => panic!("{problems}"),
+    };
+    assert!(mirrors("mirrors: []\n").is_empty());
+    let mirrors = mirrors(
+        "image: [centos-7.9, rocky-9]\nmirrors:\n  - {image: centos-7.9, disk: [./images, 'https://a/b'], packages: 'http://a/c/'}\n  \
+         - {image: rocky-9, disk: /srv}\n",
+    );
+    let of = |image: &str, disk: &[&str], packages: Option<&str>| Mirror {
+        image: image.to_owned(),
+        disk: disk.iter().map(|text| (*text).to_owned()).collect(),
+        packages: packages.map(str::to_owned),
+    };
+    assert_eq!(
+        mirrors,
+        [of("centos-7.9", &["./images", "https://a/b"], Some("http://a/c")), of("rocky-9", &["/srv"], None)]
+    );
 }
 
 #[test]
@@ -299,6 +322,22 @@ fn single_problems() {
         ("engine: postgres_xc\n", "5:9", "`postgres_xc` is not known here"),
         ("engine: {a: b}\n", "5:9", "`engine` cannot be a mapping"),
         ("image: [a, a]\n", "5:12", "choice `a` is given twice"),
+        ("mirrors: [{disk: /srv}]\n", "5:11", "a mirror has no `image`"),
+        (
+            "mirrors: [{image: rocky-9, disk: /srv}]\n",
+            "5:19",
+            "a mirror of `rocky-9`, which is none of the lab's images",
+        ),
+        ("mirrors: [{image: debian-12}]\n", "5:11", "the mirror of `debian-12` names no place"),
+        ("mirrors: [{image: debian-12, disk: []}]\n", "5:36", "the list `[]` has no choice"),
+        ("mirrors: [{image: debian-12, disk: 'ftp://x/y'}]\n", "5:36", "`ftp://x/y` is not a mirror"),
+        ("mirrors: [{image: debian-12, packages: /srv}]\n", "5:40", "`/srv` is not where packages are"),
+        ("mirrors: [{image: debian-12, packages: \"http://a/$(id)\"}]\n", "5:40", "`http://a/$(id)` is not where"),
+        (
+            "mirrors: [{image: debian-12, disk: /a}, {image: debian-12, disk: /b}]\n",
+            "5:49",
+            "mirror of `debian-12` is given twice",
+        ),
         ("network: {gateway: 192.168.122.0}\n", "5:20", "gateway `192.168.122.0` is not a host address"),
         ("network: {gateway: 192.168.122.2}\n", "3:24", "address `192.168.122.2` is the gateway's"),
         ("network: {domain: Sky_Mobi}\n", "5:19", "`Sky_Mobi` is not a domain"),

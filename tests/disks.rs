@@ -5,7 +5,7 @@ use pgxc_lab::{
     digest,
     error::{Class, Error},
     event::Events,
-    source::{Checksum, Disk, DiskRequest, Proof, obtain_disk},
+    source::{Checksum, Disk, DiskRequest, Proof, find_disk, obtain_disk},
 };
 use std::{fs, path::PathBuf, time::Duration};
 use tempfile::TempDir;
@@ -216,4 +216,23 @@ async fn offline_nobody_is_asked() {
     let error = Home::new().ask(&[server.url("")], &listed(), true).await.expect_err("it is not there");
     assert!(error.to_string().contains("(offline)"), "{error}");
     assert_eq!(server.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn whether_it_can_be_had_is_asked_without_getting_it() {
+    let home = Home::new();
+    let there = || answer("200 OK", "content-length: 90000\r\n", b"");
+    let server = Server::start(vec![missing(), missing(), there()]);
+    let (one, two) = ([server.url("a")], [server.url("a"), server.url("b")]);
+    let find = async |mirrors: &[String], offline: bool| {
+        let (base, cache) = (home.0.path(), &home.cache());
+        find_disk(&DiskRequest { mirrors, file: FILE, proof: &listed(), base, cache, offline }).await
+    };
+    let error = find(&one, false).await.expect_err("it is not there");
+    assert!(error.to_string().contains(&format!("{}/{FILE}: the server answered 404", one[0])), "{error}");
+    find(&two, false).await.expect("the second has it");
+    assert!(server.requests().iter().all(|request| request.starts_with("head ")), "{:?}", server.requests());
+    find(&two, true).await.expect_err("nobody is asked");
+    find(&["/nowhere".into()], false).await.expect_err("there is no such directory");
+    assert_eq!(server.requests().len(), 3);
 }

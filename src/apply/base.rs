@@ -7,7 +7,8 @@ use crate::{
     executor::Foresight,
     host::{Host, Private},
     hypervisor::{NetworkDefinition, reservations},
-    image::Workshop,
+    image::{Sources, Workshop},
+    plan::Step,
     prepare,
 };
 
@@ -20,13 +21,14 @@ impl Site {
         }
     }
 
-    pub(super) async fn image(&self) -> Result<Outcome> {
+    pub(super) async fn image(&self, step: &Step) -> Result<Outcome> {
+        let disks = self.home.disks();
         let workshop = Workshop {
             log: &self.dir.join("logs/image.log"),
             accelerator: self.accelerator,
-            offline: prepare::is_offline(),
+            sources: Sources::new(&self.lab, &self.image.definition.name, &disks, prepare::is_offline()),
             events: &self.events,
-            step: "image",
+            step: &step.id,
         };
         self.image.ensure(&workshop).await
     }

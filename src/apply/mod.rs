@@ -87,7 +87,7 @@ impl Apply for Site {
 
     async fn act(&self, step: &Step) -> Result<(Outcome, String)> {
         let outcome = match &step.action {
-            Action::Image => self.image().await?,
+            Action::Image => self.image(step).await?,
             Action::Build => self.build().await?,
             Action::Namespaces => self.namespaces().await?,
             Action::Libvirt => self.services()?.libvirt().await?,

@@ -4,9 +4,8 @@ use crate::{
     cli::{Arguments, ImageVerb},
     config, context, engine,
     error::{Class, Result, ResultExt},
-    event::{Events, Outcome},
-    host::choose_accelerator,
-    image::{self, Image, ImageDefinition, Recipe, Workshop},
+    event::{Event, Events, Outcome},
+    image::{self, Image, ImageDefinition, Recipe, Sources, Workshop},
     prepare,
     ui::{self, Table},
 };
@@ -34,9 +33,16 @@ pub async fn run(arguments: &Arguments, verb: &ImageVerb) -> Result<u8> {
         ImageVerb::Build { images } => {
             let lab = config::load(&arguments.file()).map_err(config::Problems::into_error)?.lab;
             let wanted: Vec<String> = if images.is_empty() { lab.images.clone() } else { images.clone() };
+            let (events, mut told) = Events::channel();
+            tokio::spawn(async move {
+                while let Some(event) = told.recv().await {
+                    if let Event::Progress { text, .. } = event {
+                        eprintln!("{text}");
+                    }
+                }
+            });
+            let disks = home.disks();
             let mut built = 0;
-            // Nobody listens: a bake tells nothing, and of an installation the log does.
-            let (events, _receiver) = Events::channel();
             for name in &wanted {
                 let definition = match ImageDefinition::find(name) {
                     Ok(definition) => definition,
@@ -56,18 +62,17 @@ pub async fn run(arguments: &Arguments, verb: &ImageVerb) -> Result<u8> {
                         .chain(lab.guest.packages.iter().cloned())
                         .collect();
                     let image = Image::new(&home, definition.clone(), &packages, &lab.guest);
-                    let long = match definition.recipe {
+                    let time = match definition.recipe {
                         Recipe::Bake => "baking takes about a minute",
                         Recipe::Kickstart { .. } => "installing takes a quarter of an hour with KVM, hours without",
+                        Recipe::Cloud { .. } => "its disk is downloaded and booted once, which takes minutes",
                     };
-                    eprintln!("image {} for {}: {long}", image.id(), kind.as_str());
+                    eprintln!("image {} for {}: {time}", image.id(), kind.as_str());
                     std::fs::create_dir_all(home.cache()).or_error(Class::Host, || "cannot make the cache".into())?;
-                    let log = home.cache().join(format!("{}.log", image.id()));
-                    let (accelerator, _) = choose_accelerator(lab.acceleration, &home.cache()).await?;
                     let workshop = Workshop {
-                        log: &log,
-                        accelerator,
-                        offline: prepare::is_offline(),
+                        log: &home.cache().join(format!("{}.log", image.id())),
+                        accelerator: prepare::machine_accelerator(&lab, &home).await?.0,
+                        sources: Sources::new(&lab, name, &disks, prepare::is_offline()),
                         events: &events,
                         step: "image",
                     };

@@ -6,6 +6,7 @@ mod cluster;
 mod components;
 mod guest;
 mod hosts;
+mod mirrors;
 mod nightly;
 mod nodes;
 mod own;
@@ -38,6 +39,7 @@ pub(super) fn lab(file: &LabFile, directory: PathBuf, problems: &mut Vec<Problem
     let boot = check.value(&file.boot, defaults::BOOT, scalars::choice::<BootMode>);
     let images = check.choices(&file.image, defaults::IMAGES, scalars::image);
     let engines = check.choices(&file.engine, defaults::ENGINES, scalars::choice::<EngineKind>);
+    let mirrors = mirrors::mirrors(&mut check, file.mirrors.value().map_or(&[], Vec::as_slice), &images);
     let network = network(&mut check, &file.network.section());
     let hosts = hosts::hosts(&mut check, file, host, network.as_ref());
     let nfs = nfs(&mut check, &file.nfs.section());
@@ -63,6 +65,7 @@ pub(super) fn lab(file: &LabFile, directory: PathBuf, problems: &mut Vec<Problem
         boot: boot?,
         network: network?,
         images,
+        mirrors,
         engines,
         nfs: nfs?,
         guest: guest?,

@@ -44,6 +44,8 @@ pub(super) struct LabFile {
     /// Image or images, tried in order: names of folders in images/.
     #[schemars(extend("default" = defaults::IMAGES))]
     pub image: Field<OneOrMany>,
+    /// Where images and the packages of their guests come from, instead of the places that the images name.
+    pub mirrors: Field<Vec<Placed<MirrorFile>>>,
     /// Engine or engines, tried in order.
     #[schemars(schema_with = "schema::engines", extend("default" = defaults::ENGINES))]
     pub engine: Field<OneOrMany>,
@@ -80,6 +82,17 @@ pub(super) struct HostFile {
     /// Memory that the lab's guests may take there; left out: a part of what there is.
     #[schemars(with = "schema::SizeText")]
     pub memory: Field<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct MirrorFile {
+    /// Name of the image, one of the list `image`.
+    pub image: Field<String>,
+    /// Where its publisher's disk is mirrored, tried in order: http(s) URLs, or directories of this machine.
+    pub disk: Field<OneOrMany>,
+    /// http(s) URL below which its packages are, in the form of the distribution's own mirrors.
+    pub packages: Field<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]

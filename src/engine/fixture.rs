@@ -167,6 +167,7 @@ pub(crate) fn document() -> Lab {
             domain: "sky-mobi.com".to_owned(),
         },
         images: vec!["debian-12".to_owned()],
+        mirrors: Vec::new(),
         engines: vec![EngineKind::PostgresXc, EngineKind::PostgresFdw],
         nfs: Nfs { size: Size::mib(64 * 1024), mount: "/data02".to_owned(), options: vec!["tcp".to_owned()] },
         guest: Guest {

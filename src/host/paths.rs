@@ -22,6 +22,11 @@ impl Home {
         self.0.join("cache")
     }
 
+    /// Disks of publishers that were downloaded.
+    pub fn disks(&self) -> PathBuf {
+        self.cache().join("disks")
+    }
+
     /// Snapshots of a lab: outside the lab's directory, since `destroy` removes that whole.
     pub fn snapshots(&self, lab: &str) -> PathBuf {
         self.0.join("snapshots").join(lab)

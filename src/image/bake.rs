@@ -1,6 +1,6 @@
 //! Baking: once per set of inputs, under the cache's lock, into a directory that is named when it is whole.
 
-use super::{definition::ImageDefinition, install::Installation, recipe::Recipe, workshop::Workshop};
+use super::{cloud, definition::ImageDefinition, install::Installation, recipe::Recipe, workshop::Workshop};
 use crate::{
     digest,
     error::{Class, Error, Result, ResultExt},
@@ -20,10 +20,10 @@ use std::{
 
 /// Size of the root filesystem in the image: sparse, and guests write only to overlays.
 const ROOT_SIZE: &str = "4G";
-/// Free space that a bake needs at its worst: package cache, tree and image at once.
+/// Free space that a bake from packages needs at its worst: package cache, tree and image at once.
 const ROOM: Size = Size::mib(3 << 10);
-/// The same for an installation: its disk, and the root that is taken out of it.
-const INSTALLATION_ROOM: Size = Size::mib(6 << 10);
+/// The same for one in a machine: an installation's disk or a download, what is installed on top of it, and the root.
+const MACHINE_ROOM: Size = Size::mib(6 << 10);
 /// Two runs may want the same image; the second waits for the first.
 const PATIENCE: Duration = Duration::from_secs(30 * 60);
 
@@ -59,6 +59,15 @@ impl Image {
         let mut inputs = format!("{}\n{}\n{ROOT_SIZE}\n{user}\n", definition.digest(), packages.join(" "));
         if let Recipe::Kickstart { .. } = definition.recipe {
             inputs.push_str(&Installation::digest_of_words());
+        }
+        if let Recipe::Cloud { .. } = definition.recipe {
+            let more = cloud::Inputs {
+                definition: &definition,
+                packages: &packages,
+                user: guest.user.as_str(),
+                uid: guest.uid,
+            };
+            inputs.push_str(&more.digest());
         }
         let name = format!("{}-{}", definition.name, digest::short(&digest::of_text(&inputs)));
         let directory = home.cache().join("images").join(name);
@@ -97,6 +106,16 @@ impl Image {
         self.directory.join("manifest.json").exists()
     }
 
+    /// Whether an image of this definition is baked, for whatever packages.
+    pub fn is_any_baked(home: &Home, definition: &str) -> bool {
+        let entries = fs::read_dir(home.cache().join("images")).into_iter().flatten().flatten();
+        let names = entries.filter(|entry| entry.path().join("manifest.json").exists()).map(|entry| entry.file_name());
+        // The rest of the name is a digest, which has no hyphen: `debian-12-cloud-…` is none of `debian-12`.
+        names
+            .into_iter()
+            .any(|name| name.to_string_lossy().rsplit_once('-').is_some_and(|(name, _)| name == definition))
+    }
+
     /// Bakes it unless it is there.
     ///
     /// # Errors
@@ -111,7 +130,7 @@ impl Image {
         }
         let room = match self.definition.recipe {
             Recipe::Bake => ROOM,
-            Recipe::Kickstart { .. } => INSTALLATION_ROOM,
+            Recipe::Kickstart { .. } | Recipe::Cloud { .. } => MACHINE_ROOM,
         };
         let free = capacity::free_space(&self.directory)?;
         if free < room {
@@ -128,6 +147,7 @@ impl Image {
         let made = match self.definition.recipe {
             Recipe::Bake => self.bake(&part, &out, workshop.log).await,
             Recipe::Kickstart { .. } => self.installation().make(workshop, &part, &out).await,
+            Recipe::Cloud { .. } => cloud::make(&self.cloud_inputs(), workshop, &part, &out, ROOT_SIZE).await,
         };
         if let Err(error) = made {
             let _ = fs::remove_dir_all(&part);
@@ -151,6 +171,10 @@ impl Image {
             uid: self.uid,
             size: ROOT_SIZE,
         }
+    }
+
+    fn cloud_inputs(&self) -> cloud::Inputs<'_> {
+        cloud::Inputs { definition: &self.definition, packages: &self.packages, user: &self.user, uid: self.uid }
     }
 
     /// Runs the definition's own script.
@@ -226,7 +250,7 @@ pub(crate) fn recorded_digests(directory: &Path) -> Result<BTreeMap<String, Stri
 /// What is in the cache: (kind, name, bytes on disk, used by these labs and these snapshots, as `LAB@SNAPSHOT`).
 pub fn list(home: &Home) -> Vec<(String, String, u64, Vec<String>)> {
     let mut found = Vec::new();
-    for kind in ["images", "templates", "engines", "builders", "sources"] {
+    for kind in ["images", "disks", "templates", "engines", "builders", "sources"] {
         for entry in fs::read_dir(home.cache().join(kind)).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             let mut users: Vec<String> = home.labs().into_iter().filter(|lab| uses(home, lab, &name)).collect();
@@ -279,6 +303,22 @@ mod tests {
 
     fn names(home: &Home) -> Vec<(String, Vec<String>)> {
         list(home).into_iter().map(|(kind, name, _, users)| (format!("{kind}/{name}"), users)).collect()
+    }
+
+    #[test]
+    fn images_of_a_definition_are_known_by_their_names() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let home = Home::new(directory.path());
+        for name in ["debian-12-cloud-00ff", "rocky-9-00ff"] {
+            let path = home.cache().join("images").join(name);
+            fs::create_dir_all(&path).expect("it can be made");
+            if name.starts_with("debian") {
+                fs::write(path.join("manifest.json"), "{}").expect("it can be written");
+            }
+        }
+        for (definition, baked) in [("debian-12-cloud", true), ("debian-12", false), ("rocky-9", false)] {
+            assert_eq!(Image::is_any_baked(&home, definition), baked, "{definition}");
+        }
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! What an image is made of. The definitions of `images/` are part of this program, so that it works anywhere.
 
-use super::recipe::Recipe;
+use super::{Sources, recipe::Recipe};
 use crate::{
     error::{Class, Error, Result, ResultExt},
     guest::{GuestFile, System},
+    source,
 };
 use include_dir::{Dir, DirEntry, include_dir};
 use serde::Deserialize;
@@ -25,6 +26,10 @@ pub struct ImageDefinition {
     pub recipe: Recipe,
     /// Packages of every guest.
     pub packages: Vec<String>,
+    /// Name of the image whose script `builder` makes the root in which engines are built for these guests; an image that
+    /// does not say has none.
+    #[serde(default)]
+    pub builder: Option<String>,
     /// Kernel command line.
     pub cmdline: String,
     /// CPU model under emulation, in qemu's words.
@@ -81,6 +86,18 @@ impl ImageDefinition {
         })?;
         let text = file.contents_utf8().unwrap_or_default();
         serde_yaml::from_str(text).or_error(Class::Internal, || format!("images/{name}/image.yaml is damaged"))
+    }
+
+    /// Looks whether it can be had, at the least as a disk to make it of; an image of packages is made from whatever mirror
+    /// this machine uses.
+    ///
+    /// # Errors
+    /// When no mirror has the disk, each with the reason.
+    pub async fn find_source(&self, sources: &Sources<'_>) -> Result<()> {
+        match &self.recipe {
+            Recipe::Bake | Recipe::Kickstart { .. } => Ok(()),
+            Recipe::Cloud { disk, .. } => source::find_disk(&disk.request(sources)).await,
+        }
     }
 
     /// Digest of every file of the definition: a change of any gives another image.
@@ -169,6 +186,7 @@ fn write(dir: &Dir<'_>, root: &Path, into: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::{Checksum, Proof};
 
     #[test]
     fn debian_is_defined_and_an_unknown_one_is_explained() {
@@ -177,6 +195,34 @@ mod tests {
         assert_eq!(debian.digest().len(), 64);
         let unknown = ImageDefinition::find("centos-4").expect_err("nobody has it");
         assert!(unknown.hint_text().is_some_and(|hint| hint.contains("`debian-12`")), "{unknown}");
+    }
+
+    #[test]
+    fn every_definition_can_be_read_and_is_named_as_its_folder() {
+        let mut disks = 0;
+        for dir in IMAGES.dirs() {
+            let name = dir.path().display().to_string();
+            let definition = ImageDefinition::find(&name).unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!(definition.name, name);
+            assert!(definition.cmdline.contains("root=") && definition.cmdline.contains("console=ttyS0"), "{name}");
+            match &definition.recipe {
+                Recipe::Bake => assert!(dir.get_file(format!("{name}/bake")).is_some(), "{name} has no script"),
+                Recipe::Kickstart { tree, kernel, initrd } => {
+                    assert!(tree.starts_with("http") && !kernel.starts_with('/') && !initrd.starts_with('/'), "{name}");
+                }
+                Recipe::Cloud { disk, .. } => {
+                    disks += 1;
+                    assert!(!disk.mirrors.is_empty() && !disk.file.contains('/'), "{name}: {disk:?}");
+                    if let Proof::Sha256(hex) = &disk.proof {
+                        assert!(matches!(hex.parse(), Ok(Checksum::Sha256(_))), "{name}: {hex}");
+                    }
+                }
+            }
+            if let Some(builder) = &definition.builder {
+                assert!(IMAGES.get_file(format!("{builder}/builder")).is_some(), "{name}: `{builder}` has no builder");
+            }
+        }
+        assert_eq!(disks, 5);
     }
 
     #[test]

@@ -70,7 +70,8 @@ impl Installation<'_> {
             return Err(Error::new(Class::Internal, format!("`{}` is not installed", self.definition.name)));
         };
         let tree = Tree::named().unwrap_or_else(|| Tree::parse(tree));
-        let Workshop { offline, events, step, .. } = *workshop;
+        let Workshop { events, step, .. } = *workshop;
+        let offline = workshop.sources.offline;
         let kernel = tree.file(kernel, part, offline, events, step).await?;
         let initrd = tree.file(initrd, part, offline, events, step).await?;
         let served = tree.serve().await?;

@@ -2,6 +2,7 @@
 //! templates: guests of them that were booted once.
 
 mod bake;
+mod cloud;
 mod cpio;
 mod definition;
 mod install;
@@ -15,7 +16,7 @@ pub use bake::{Image, list, prune};
 pub(crate) use bake::{recorded_digests, take_lock};
 pub use cpio::{Entry, initrd_with};
 pub use definition::{ImageDefinition, Machine, TemplateDefinition};
-pub use recipe::Recipe;
+pub use recipe::{Publication, Recipe};
 pub use template::{SEED_LENGTH, Template};
 pub use tree::TREE_VARIABLE;
-pub use workshop::Workshop;
+pub use workshop::{Sources, Workshop};

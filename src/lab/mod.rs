@@ -8,6 +8,7 @@ mod fault;
 mod hosts;
 mod leaver;
 mod mac;
+mod mirror;
 mod names;
 mod newcomer;
 mod nightly;
@@ -22,6 +23,7 @@ pub use failover::Failover;
 pub use fault::Fault;
 pub use hosts::{Connection, Hosts, LabHost, Lost, Other};
 pub use mac::Mac;
+pub use mirror::Mirror;
 pub use names::{Identifier, NamePattern, NodeName};
 pub use newcomer::{Asked, Newcomer};
 pub use nightly::{Nightly, Notify};
@@ -56,6 +58,9 @@ pub struct Lab {
     pub network: Network,
     /// Image names in order of preference; never empty.
     pub images: Vec<String>,
+    /// Where images come from in this lab, at most one entry per image.
+    #[serde(skip)]
+    pub mirrors: Vec<Mirror>,
     /// Engines in order of preference; never empty.
     pub engines: Vec<EngineKind>,
     /// The NFS side of every node's data directory.

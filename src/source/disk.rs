@@ -74,9 +74,30 @@ pub async fn obtain_disk(request: &DiskRequest<'_>, events: &Events, step: &str)
             Err(error) => return Err(error.context(format!("cannot get `{}`", at.text))),
         }
     }
-    Err(Error::new(Class::Image, format!("no mirror has the disk `{}`", request.file))
+    Err(nobody(request, &tried))
+}
+
+/// Looks whether a disk can be had, and gets nothing: a list of images falls through to the next one
+/// when it cannot.
+///
+/// # Errors
+/// As [`obtain_disk`].
+pub async fn find_disk(request: &DiskRequest<'_>) -> Result<()> {
+    let places = request.mirrors.iter().map(|mirror| At::parse(mirror, request)).collect::<Result<Vec<_>>>()?;
+    let mut tried = Vec::new();
+    for at in places {
+        match at.find(request).await {
+            Ok(()) => return Ok(()),
+            Err(error) => tried.push(format!("{}: {}", at.text, reason(&error))),
+        }
+    }
+    Err(nobody(request, &tried))
+}
+
+fn nobody(request: &DiskRequest<'_>, tried: &[String]) -> Error {
+    Error::new(Class::Image, format!("no mirror has the disk `{}`", request.file))
         .evidence(tried.join("\n"))
-        .hint("name a mirror that has it under `mirrors` in lab.yaml; a directory of this machine will do"))
+        .hint("name a mirror that has it under `mirrors` in lab.yaml; a directory of this machine will do")
 }
 
 /// The disk at one mirror.
@@ -103,6 +124,17 @@ impl At {
             }
             Place::Url(_) if request.offline => self.cached(request).await,
             Place::Url(url) => self.downloaded(url, request, events, step).await,
+        }
+    }
+
+    async fn find(&self, request: &DiskRequest<'_>) -> Result<()> {
+        match &self.place {
+            Place::File(path) => match path.is_file() {
+                true => Ok(()),
+                false => Err(Error::new(Class::Image, "there is no such file")),
+            },
+            Place::Url(_) if request.offline => self.cached(request).await.map(drop),
+            Place::Url(url) => download::exists(url).await,
         }
     }
 

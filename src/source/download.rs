@@ -40,6 +40,14 @@ enum Failure {
     Broken(Error),
 }
 
+impl Failure {
+    fn into_error(self) -> Error {
+        match self {
+            Failure::Final(error) | Failure::Unreached(error) | Failure::Broken(error) => error,
+        }
+    }
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
         Failure::Final(error)
@@ -101,6 +109,19 @@ pub async fn text(url: &Url) -> Result<String> {
         }
         tokio::time::sleep(BACKOFF * 2u32.pow(tries)).await;
         tries += 1;
+    }
+}
+
+/// Asks whether a file is there.
+///
+/// # Errors
+/// [`Class::Image`] when the server cannot be reached or refuses.
+pub async fn exists(url: &Url) -> Result<()> {
+    let asked = client(url)?.head(url.clone()).send().await.map_err(not_answered);
+    match asked {
+        Ok(response) if response.status() == StatusCode::OK => Ok(()),
+        Ok(response) => Err(refused(response.status()).into_error()),
+        Err(failure) => Err(failure.into_error()),
     }
 }
 

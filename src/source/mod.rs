@@ -11,7 +11,7 @@ mod place;
 mod qcow2;
 
 pub use checksum::Checksum;
-pub use disk::{Disk, DiskRequest, Proof, obtain_disk};
+pub use disk::{Disk, DiskRequest, Proof, find_disk, obtain_disk};
 pub use place::Place;
 pub use qcow2::Qcow2;
 

@@ -146,17 +146,40 @@ pub(super) fn version(text: &str) -> Read<String> {
 }
 
 pub(super) fn source(text: &str) -> Read<String> {
-    let host = |rest: &str| rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[');
-    let right = match text.split_once("://") {
-        Some(("http" | "https", rest)) => host(rest) && !text.contains(char::is_whitespace),
-        Some(_) => false,
-        None => !text.trim().is_empty() && !text.contains(char::is_control),
-    };
-    if right {
+    if is_url(text).unwrap_or_else(|| is_path(text)) {
         Ok(text.to_owned())
     } else {
         Err(format!("`{text}` is not a place of a source package: write a path, or a URL with http or https"))
     }
+}
+
+/// Where an image's disk is mirrored.
+pub(super) fn mirror(text: &str) -> Read<String> {
+    if is_url(text).unwrap_or_else(|| is_path(text)) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("`{text}` is not a mirror: write a directory, or a URL with http or https"))
+    }
+}
+
+/// Where guests find packages: the text stands in files of their own, as it is.
+pub(super) fn packages(text: &str) -> Read<String> {
+    if is_url(text) == Some(true) && text.chars().all(alphanumeric_or(":/.-_~%@+,[]")) {
+        Ok(text.trim_end_matches('/').to_owned())
+    } else {
+        Err(format!("`{text}` is not where packages are: write a URL with http or https, guests have no other way"))
+    }
+}
+
+/// Whether a text is a good URL; `None` when it is none at all.
+fn is_url(text: &str) -> Option<bool> {
+    let host = |rest: &str| rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[');
+    let (scheme, rest) = text.split_once("://")?;
+    Some(matches!(scheme, "http" | "https") && host(rest) && !text.contains(char::is_whitespace))
+}
+
+fn is_path(text: &str) -> bool {
+    !text.trim().is_empty() && !text.contains(char::is_control)
 }
 
 pub(super) fn configure(text: &str) -> Read<String> {
