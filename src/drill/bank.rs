@@ -1,7 +1,7 @@
 //! The bank that the load works on, in the SQL of each engine. Names begin as those of `verify` do, whose sweep removes
 //! whatever a drill that was killed left.
 
-use super::ledger::Transfer;
+use super::{ledger::Transfer, load::Draws};
 use crate::lab::{EngineKind, Lab, Placed, Role};
 
 /// What every account has in the beginning.
@@ -39,10 +39,11 @@ impl Bank {
         self.engine == EngineKind::PostgresXc
     }
 
-    /// Statements through the first coordinator that make tables, accounts and sequence.
-    pub fn make(self, lab: &Lab) -> Vec<String> {
+    /// Statements through the first coordinator that make tables and accounts, and the sequence where values are drawn from
+    /// it: one that the GTM forgot could not be dropped any more.
+    pub fn make(self, lab: &Lab, draws: Draws) -> Vec<String> {
         let mut statements: Vec<String> = TABLES.iter().map(|(table, columns)| self.create(table, columns)).collect();
-        if self.engine == EngineKind::PostgresXc {
+        if self.engine == EngineKind::PostgresXc && draws == Draws::Each {
             statements.push(format!("create sequence {SEQUENCE}"));
         }
         let count = ACCOUNTS * lab.placed(Role::Datanode).len();
@@ -160,9 +161,9 @@ mod tests {
     fn everything_that_is_made_is_removed_and_has_the_prefix_of_the_sweep() {
         for engine in [EngineKind::PostgresXc, EngineKind::PostgresFdw] {
             let bank = Bank::of(engine);
-            let made = bank.make(&smaller(2)).len() - 1;
+            let made = bank.make(&smaller(2), Draws::Each).len() - 1;
             assert_eq!(bank.remove().len(), made, "{engine:?}");
-            for statement in bank.make(&smaller(2)) {
+            for statement in bank.make(&smaller(2), Draws::Each) {
                 assert!(statement.contains(crate::verify::PREFIX), "{statement}");
             }
         }

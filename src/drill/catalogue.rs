@@ -37,6 +37,9 @@ pub enum Needs {
     Standby,
     /// A second node with a coordinator and a datanode: something must go on.
     Peer,
+    /// The same, and exports that are mounted with `sync`: else a guest tells its servers that pages are written, finds out
+    /// later that there is no room for them, and drops them. No database survives that.
+    SynchronousPeer,
 }
 
 /// What clients must see, by what they have to do with the nodes that the fault is on. Of several, `Halts` counts before
@@ -116,13 +119,18 @@ pub enum Commits {
 impl Drill {
     /// Why it does not apply to a lab.
     pub fn lacking(&self, engine: EngineKind, lab: &Lab) -> Option<&'static str> {
-        let peers =
-            lab.placed(Role::Datanode).into_iter().filter(|placed| placed.node.roles.contains_key(&Role::Coordinator));
+        let peers = lab.placed(Role::Datanode);
+        let peers = peers.iter().filter(|placed| placed.node.roles.contains_key(&Role::Coordinator)).count();
         match self.needs {
             _ if !self.engines.contains(&engine) => Some("it is about what this engine does not have"),
             _ if lab.placed(Role::Coordinator).is_empty() => Some("the lab has no cluster"),
             Needs::Standby if lab.placed(Role::GtmStandby).is_empty() => Some("the lab has no standby of the GTM"),
-            Needs::Peer if peers.count() < 2 => Some("the lab has no second node with a coordinator and a datanode"),
+            Needs::Peer | Needs::SynchronousPeer if peers < 2 => {
+                Some("the lab has no second node with a coordinator and a datanode")
+            }
+            Needs::SynchronousPeer if lab.nfs.options.iter().all(|option| option != "sync") => {
+                Some("without `sync` in `nfs.options` a full disk loses what was written")
+            }
             _ => None,
         }
     }
@@ -255,7 +263,7 @@ pub static CATALOGUE: &[Drill] = &[
         name: "disk-full",
         proves: "a node whose disk is full refuses data and says why, and loses none",
         engines: XC,
-        needs: Needs::Peer,
+        needs: Needs::SynchronousPeer,
         faults: |lab| last(lab, Role::Datanode, |node| Fault::DiskFull { node }),
         prospects: Prospects {
             through: Prospect::Unsaid,

@@ -52,6 +52,10 @@ mod tests {
     #[test]
     fn only_what_applies_is_run() {
         let all = names(&[], EngineKind::PostgresXc, &smaller(2)).expect("drills");
+        assert!(all.len() == CATALOGUE.len() - 1 && !all.contains(&"disk-full"), "{all:?}");
+        let mut synchronous = smaller(2);
+        synchronous.nfs.options.push("sync".into());
+        let all = names(&[], EngineKind::PostgresXc, &synchronous).expect("drills");
         assert_eq!(all.len(), CATALOGUE.len());
         let fdw = names(&[], EngineKind::PostgresFdw, &smaller(2)).expect("drills");
         assert!(

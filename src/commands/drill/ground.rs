@@ -7,6 +7,7 @@ use crate::{
     drill::{
         bank::Bank,
         ledger::{Books, Transfer},
+        load::Draws,
     },
     engine::Row,
     error::{Class, Error, Result},
@@ -60,10 +61,10 @@ impl Ground {
     }
 
     /// Makes the bank, and gives the accounts of each datanode.
-    pub(super) async fn open_bank(&self, site: &Site) -> Result<Vec<Vec<i32>>> {
+    pub(super) async fn open_bank(&self, site: &Site, draws: Draws) -> Result<Vec<Vec<i32>>> {
         self.close_bank(site).await?;
         let first = self.first(site).await?;
-        for statement in self.bank().make(&site.lab) {
+        for statement in self.bank().make(&site.lab, draws) {
             first.query(&statement).await?;
         }
         let mut accounts = Vec::new();

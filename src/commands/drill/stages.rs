@@ -109,11 +109,11 @@ impl Run<'_> {
     /// Makes the bank, and waits until every client has a transfer acknowledged.
     async fn begin(&mut self, site: &Arc<Site>) -> Result<Load> {
         let begun = Instant::now();
-        let accounts = self.ground.open_bank(site).await?;
+        let draws = if self.drill.sequences == Sequences::Kept { Draws::Each } else { Draws::None };
+        let accounts = self.ground.open_bank(site, draws).await?;
         if self.drill.repair == Repair::FailOver {
             self.ground.acquaint_standby(site).await?;
         }
-        let draws = if self.drill.sequences == Sequences::Kept { Draws::Each } else { Draws::None };
         let bank = self.ground.bank();
         let clients = load::clients(&site.lab, bank, &accounts)?;
         let load = Load::begin(clients, bank, site.host()?.clone(), site.login.clone(), draws);
