@@ -292,7 +292,13 @@ impl Site {
             )));
         }
         self.progress(&step.id, format!("counts through {}", last.name));
-        let total = number(&self.sql(last).await?.value(&proof.total).await?)?;
+        // Not by a session of its own where it is the same coordinator: the proxy of 1.0.2 tells the GTM of a session's end
+        // under a number that it has not filled in yet, and the GTM may end what another one has just begun.
+        let total = match last.name == first.name {
+            true => server.value(&proof.total).await?,
+            false => self.sql(last).await?.value(&proof.total).await?,
+        };
+        let total = number(&total)?;
         if total != proof.rows {
             return Err(wrong(format!("`{}` counts {total} rows of the proof instead of {}", last.name, proof.rows)));
         }
