@@ -223,7 +223,7 @@ impl Site {
         }
         if let Some(in_doubt) = self.engine.in_doubt(&self.lab) {
             // A cluster that does not answer is what earlier steps see to.
-            if let Ok(false) = self.is_resolved(&in_doubt).await {
+            if let Ok(Some(_)) = self.left_behind(&in_doubt).await {
                 return Foresight::Changes;
             }
         }
@@ -240,13 +240,13 @@ impl Site {
     async fn resolve_and_prove(&self, step: &Step, proof: &Proof) -> Result<Outcome> {
         // What a lost coordinator left holds locks, and hides rows. A cluster that was never proved has lost none.
         let before = self.journal.done(&step.id).is_some();
-        let resolved = match self.engine.in_doubt(&self.lab).filter(|_| before) {
-            Some(in_doubt) if !self.is_resolved(&in_doubt).await? => {
-                self.progress(&step.id, "ends what a lost coordinator left");
-                Some(self.resolve(&in_doubt, self.doubts(&in_doubt).await?).await?)
-            }
-            _ => None,
-        };
+        let mut resolved = None;
+        if let Some(in_doubt) = self.engine.in_doubt(&self.lab).filter(|_| before)
+            && let Some(doubts) = self.left_behind(&in_doubt).await?
+        {
+            self.progress(&step.id, "ends what a lost coordinator left");
+            resolved = Some(self.resolve(&in_doubt, doubts).await?);
+        }
         Ok(match (self.prove(step, proof).await?, resolved) {
             (Outcome::Changed(text), Some(resolved)) => Outcome::Changed(format!("{resolved}; {text}")),
             (proved, _) => proved,

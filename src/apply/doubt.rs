@@ -11,6 +11,7 @@ use crate::{
     engine::{ABANDONED, Holders, InDoubt, Row, open_gxids, retried},
     error::Result,
     gtm,
+    guest::quoted,
     lab::{Placed, Role},
 };
 use futures_util::future::join_all;
@@ -41,19 +42,20 @@ pub(super) struct Doubts {
 
 impl Site {
     /// What may have been left.
-    pub(super) async fn doubts(&self, in_doubt: &InDoubt) -> Result<Doubts> {
+    async fn doubts(&self, in_doubt: &InDoubt) -> Result<Doubts> {
         let Some(first) = self.lab.placed(Role::Coordinator).first().copied() else { return Ok(Doubts::default()) };
         let (prepared, open) = tokio::join!(self.count_in_doubt(in_doubt), self.open(first, in_doubt));
         Ok(Doubts { prepared: prepared?, open: open? })
     }
 
-    /// Whether nothing was left that `resolve` would end.
-    pub(super) async fn is_resolved(&self, in_doubt: &InDoubt) -> Result<bool> {
-        let Some(first) = self.lab.placed(Role::Coordinator).first().copied() else { return Ok(true) };
+    /// What was left, if `resolve` would end any of it.
+    pub(super) async fn left_behind(&self, in_doubt: &InDoubt) -> Result<Option<Doubts>> {
+        let Some(first) = self.lab.placed(Role::Coordinator).first().copied() else { return Ok(None) };
         let doubts = self.doubts(in_doubt).await?;
         // Users' transactions may be on their way.
-        Ok((doubts.prepared == 0 || self.holders(in_doubt).await?.abandoned().is_empty())
-            && (doubts.open.is_empty() || self.nobodys(first, in_doubt).await?.is_empty()))
+        let left = (doubts.prepared > 0 && !self.holders(in_doubt).await?.abandoned().is_empty())
+            || (!doubts.open.is_empty() && !self.nobodys(first, in_doubt).await?.is_empty());
+        Ok(left.then_some(doubts))
     }
 
     /// Waits until sessions that go on have ended what they prepared, and ends what nobody ends.
@@ -67,8 +69,7 @@ impl Site {
         }
         let mut facts = Vec::new();
         if left > 0 {
-            let script =
-                format!("export PGPASSWORD='{}'\n{}", self.login.password.replace('\'', "'\\''"), in_doubt.resolve);
+            let script = format!("export PGPASSWORD={}\n{}", quoted(&self.login.password), in_doubt.resolve);
             self.shell(first.node).await?.script("resolve transactions in doubt", &script).await?;
             let after = self.count_in_doubt(in_doubt).await?;
             facts.push(format!("{} transactions in doubt resolved", left.saturating_sub(after)));

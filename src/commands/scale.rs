@@ -3,10 +3,14 @@
 mod add;
 mod remove;
 
-use super::run::confirm;
+use super::run::{confirm, lock};
 use crate::{
     cli::{Arguments, ScaleVerb},
+    config, context,
     error::{Class, Error, Result, ResultExt},
+    host::{Home, LabDir, Lock},
+    lab::Lab,
+    snapshot::replace,
 };
 use similar::TextDiff;
 use std::{
@@ -35,6 +39,29 @@ pub async fn run(arguments: &Arguments, verb: &ScaleVerb) -> Result<u8> {
     match verb {
         ScaleVerb::Add { roles, name, ip } => add::run(arguments, roles, name.as_ref(), *ip).await,
         ScaleVerb::Remove { nodes } => remove::run(arguments, nodes).await,
+    }
+}
+
+/// A lab.yaml that is to be changed, of a lab that nobody else works on meanwhile.
+struct Ground {
+    home: Home,
+    dir: LabDir,
+    file: PathBuf,
+    text: String,
+    lab: Lab,
+    _lock: Lock,
+}
+
+impl Ground {
+    fn take(arguments: &Arguments) -> Result<Ground> {
+        let home = context::home(arguments)?;
+        let file = arguments.file();
+        let lab = config::load(&file).map_err(config::Problems::into_error)?.lab;
+        let lock = lock(&home, lab.name.as_str())?;
+        let dir = home.lab(lab.name.as_str());
+        replace::check(&dir)?;
+        let text = read(&file)?;
+        Ok(Ground { home, dir, file, text, lab, _lock: lock })
     }
 }
 

@@ -240,13 +240,7 @@ mod tests {
 
     /// A guest made of files, with the programs that the script asks.
     fn root(system: System) -> Root {
-        let mut lab = document();
-        lab.guest.iptables.clear();
-        let root = Root::new(system, &lab);
-        root.put("proc/sys/kernel/sem", "250\t32000\t32\t128\n");
-        root.put("proc/sys/net/netfilter/nf_conntrack_max", "65536\n");
-        root.program("systemctl", "case $1 in list-unit-files) echo 'bluetooth.service enabled enabled' ;; esac");
-        root.program("chronyc", "echo 0A000001,10.0.0.1,3,1.0,Normal");
+        let root = Root::modern(system);
         root.program("ntpdate", "echo 'server 10.0.0.1, stratum 3, offset 0.000012, delay 0.02'");
         root.program("chkconfig", "[ $1 != --list ] || echo 'bluetooth 0:off 1:off 2:on 3:on 4:on 5:on 6:off'");
         root.program("service", "");

@@ -1,7 +1,10 @@
 //! For tests: a guest that is a directory, with programs that play their part.
 
 use super::{Finding, GuestFile, System, Verdict, parse_report};
-use crate::{engine::GUARD, lab::Lab};
+use crate::{
+    engine::{GUARD, fixture::document},
+    lab::Lab,
+};
 use std::{
     fs,
     os::unix::fs::{PermissionsExt, symlink},
@@ -50,6 +53,19 @@ impl Root {
         root.program("getent", "echo pgxc:x:1921:1921::/home/pgxc:/bin/bash");
         root.program("locale", "echo UTF-8");
         root.program("hostname", "");
+        root
+    }
+
+    /// The document's lab without a firewall, on a kernel with some of its keys, with the programs that systems with systemd
+    /// are asked by.
+    pub(super) fn modern(system: System) -> Root {
+        let mut lab = document();
+        lab.guest.iptables.clear();
+        let root = Root::new(system, &lab);
+        root.put("proc/sys/kernel/sem", "250\t32000\t32\t128\n");
+        root.put("proc/sys/net/netfilter/nf_conntrack_max", "65536\n");
+        root.program("systemctl", "case $1 in list-unit-files) echo 'bluetooth.service enabled enabled' ;; esac");
+        root.program("chronyc", "echo 0A000001,10.0.0.1,3,1.0,Normal");
         root
     }
 

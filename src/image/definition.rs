@@ -6,7 +6,7 @@ use crate::{
     guest::{GuestFile, System},
     source,
 };
-use include_dir::{Dir, DirEntry, include_dir};
+use include_dir::{Dir, DirEntry, File, include_dir};
 use serde::Deserialize;
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
@@ -102,21 +102,24 @@ impl ImageDefinition {
 
     /// Digest of every file of the definition: a change of any gives another image.
     pub fn digest(&self) -> String {
-        let mut text = String::new();
-        if let Some(dir) = IMAGES.get_dir(&self.name) {
-            collect(dir, &mut text);
-        }
-        crate::digest::of_text(&text)
+        let all = IMAGES.get_dir(&self.name).map(files_of).unwrap_or_default();
+        let line = |file: &File<'_>| {
+            let digest = crate::digest::of_text(&String::from_utf8_lossy(file.contents()));
+            format!("{}\n{digest}\n", file.path().display())
+        };
+        crate::digest::of_text(&all.into_iter().map(line).collect::<String>())
     }
 
     /// The files below `files/`, as guests have them.
     pub fn files(&self) -> Vec<GuestFile> {
-        let mut files = Vec::new();
         let root = format!("{}/files", self.name);
-        if let Some(dir) = IMAGES.get_dir(&root) {
-            guest_files(dir, Path::new(&root), &mut files);
-        }
-        files
+        let all = IMAGES.get_dir(&root).map(files_of).unwrap_or_default();
+        let guest = |file: &File<'_>| {
+            let path = Path::new("/").join(file.path().strip_prefix(&root).unwrap_or(file.path()));
+            let text = String::from_utf8_lossy(file.contents()).into_owned();
+            GuestFile::text(path.display().to_string(), text).mode(mode_of(file.contents()))
+        };
+        all.into_iter().map(guest).collect()
     }
 
     /// Writes the definition's files into a directory, so that its `bake` can run.
@@ -127,60 +130,32 @@ impl ImageDefinition {
         let dir = IMAGES
             .get_dir(&self.name)
             .ok_or_else(|| Error::new(Class::Internal, format!("no files of image `{}`", self.name)))?;
-        write(dir, Path::new(&self.name), into)
+        for file in files_of(dir) {
+            let path = into.join(file.path().strip_prefix(&self.name).unwrap_or(file.path()));
+            let cannot = || format!("cannot write `{}`", path.display());
+            if let Some(parent) = path.parent() {
+                fs::create_dir_all(parent).or_error(Class::Host, cannot)?;
+            }
+            fs::write(&path, file.contents()).or_error(Class::Host, cannot)?;
+            let mode = fs::Permissions::from_mode(mode_of(file.contents()));
+            fs::set_permissions(&path, mode).or_error(Class::Host, cannot)?;
+        }
+        Ok(())
     }
 }
 
-fn collect(dir: &Dir<'_>, text: &mut String) {
-    for entry in dir.entries() {
-        match entry {
-            DirEntry::Dir(dir) => collect(dir, text),
-            DirEntry::File(file) => {
-                text.push_str(&format!(
-                    "{}\n{}\n",
-                    file.path().display(),
-                    crate::digest::of_text(&String::from_utf8_lossy(file.contents()))
-                ));
-            }
-        }
-    }
-}
-
-fn guest_files(dir: &Dir<'_>, root: &Path, files: &mut Vec<GuestFile>) {
-    for entry in dir.entries() {
-        match entry {
-            DirEntry::Dir(dir) => guest_files(dir, root, files),
-            DirEntry::File(file) => {
-                let path = Path::new("/").join(file.path().strip_prefix(root).unwrap_or(file.path()));
-                let text = String::from_utf8_lossy(file.contents()).into_owned();
-                files.push(GuestFile::text(path.display().to_string(), text).mode(mode_of(file.contents())));
-            }
-        }
-    }
+/// All files below a directory, in the order in which it has them.
+fn files_of<'d>(dir: &'d Dir<'d>) -> Vec<&'d File<'d>> {
+    let below = |entry: &'d DirEntry<'d>| match entry {
+        DirEntry::Dir(dir) => files_of(dir),
+        DirEntry::File(file) => vec![file],
+    };
+    dir.entries().iter().flat_map(below).collect()
 }
 
 /// Embedding forgets modes; what is a script says so in its first line.
 fn mode_of(contents: &[u8]) -> u32 {
     if contents.starts_with(b"#!") { 0o755 } else { 0o644 }
-}
-
-fn write(dir: &Dir<'_>, root: &Path, into: &Path) -> Result<()> {
-    for entry in dir.entries() {
-        match entry {
-            DirEntry::Dir(dir) => write(dir, root, into)?,
-            DirEntry::File(file) => {
-                let path = into.join(file.path().strip_prefix(root).unwrap_or(file.path()));
-                let cannot = || format!("cannot write `{}`", path.display());
-                if let Some(parent) = path.parent() {
-                    fs::create_dir_all(parent).or_error(Class::Host, cannot)?;
-                }
-                fs::write(&path, file.contents()).or_error(Class::Host, cannot)?;
-                fs::set_permissions(&path, fs::Permissions::from_mode(mode_of(file.contents())))
-                    .or_error(Class::Host, cannot)?;
-            }
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

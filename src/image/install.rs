@@ -2,6 +2,7 @@
 //! the root is cut out of that disk.
 
 use super::{
+    attend::{Patience, Sight, Verdict, attend, escaped},
     cpio::{Entry, initrd_with},
     definition::ImageDefinition,
     kickstart::{DONE, Kickstart},
@@ -11,20 +12,16 @@ use super::{
 };
 use crate::{
     error::{Class, Error, Result, ResultExt},
-    event::{Event, Events},
     host::{self, Accelerator, QEMU, last_lines},
 };
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Stdio,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 /// How long an installer may take under KVM: a text installation of a few hundred packages over a slow line.
 const INSTALLS: Duration = Duration::from_secs(40 * 60);
-/// How often its console is looked at.
-const LOOK: Duration = Duration::from_millis(500);
 /// Memory of its machine in MiB: the installer of RHEL 5 asks for 512 and keeps its second stage in memory besides.
 const MEMORY: u32 = 1024;
 /// What an installer or its kernel says when it has failed and waits for a person.
@@ -91,20 +88,15 @@ impl Installation<'_> {
         let mut truncate = tokio::process::Command::new("truncate");
         truncate.args(["-s", self.size]).arg(&disk);
         host::run(truncate, "make the disk", Class::Host).await?;
-        write(console, b"")?;
         let machine = Machine { kernel: &kernel, initrd: &injected, disk: &disk, console, cpu: &self.definition.cpu };
-        machine.run(workshop.accelerator, INSTALLS * workshop.accelerator.patience(), events, step).await?;
-        tell(events, step, "takes the root out of the installed disk");
+        machine.run(workshop).await?;
+        workshop.tell("takes the root out of the installed disk");
         seal(&disk, out).await
     }
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     fs::write(path, bytes).or_error(Class::Host, || format!("cannot write `{}`", path.display()))
-}
-
-fn tell(events: &Events, step: &str, text: impl Into<String>) {
-    events.send(Event::Progress { step: step.to_owned(), text: text.into() });
 }
 
 impl Machine<'_> {
@@ -133,7 +125,7 @@ impl Machine<'_> {
             "-serial",
             &format!("file:{}", text(self.console)),
             "-drive",
-            &format!("file={},if=virtio,format=raw,cache=unsafe", text(self.disk).replace(',', ",,")),
+            &format!("file={},if=virtio,format=raw,cache=unsafe", escaped(self.disk)),
             "-nic",
             "user,model=virtio-net-pci",
             "-kernel",
@@ -148,58 +140,38 @@ impl Machine<'_> {
     }
 
     /// Runs it until it powers off.
-    async fn run(&self, accelerator: Accelerator, patience: Duration, events: &Events, step: &str) -> Result<()> {
-        let mut command = tokio::process::Command::new(QEMU);
-        command
-            .args(self.arguments(accelerator))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
-        let mut child = command
-            .spawn()
-            .or_error(Class::Host, || format!("cannot run {QEMU}"))
-            .map_err(|error| error.hint("`./scripts/setup` installs it"))?;
-        let deadline = Instant::now() + patience;
+    async fn run(&self, workshop: &Workshop<'_>) -> Result<()> {
+        let mut qemu = tokio::process::Command::new(QEMU);
+        qemu.args(self.arguments(workshop.accelerator));
+        let limit = INSTALLS * workshop.accelerator.patience();
         let mut told = String::new();
-        let failure = loop {
-            if let Some(status) =
-                child.try_wait().or_error(Class::Host, || "cannot wait for the installation".into())?
-            {
-                if status.success() {
-                    return Ok(());
-                }
-                let mut said = String::new();
-                if let Some(mut errors) = child.stderr.take() {
-                    let _ = tokio::io::AsyncReadExt::read_to_string(&mut errors, &mut said).await;
-                }
-                break format!("its machine ended with {status}: {}", said.trim());
+        let judge = |sight: &Sight<'_>| {
+            match sight.ended {
+                Some((status, _)) if status.success() => return Verdict::Done,
+                Some((status, words)) => return Verdict::Failed(format!("its machine ended with {status}: {words}")),
+                None => {}
             }
-            let text = self.said();
+            let text = plain(sight.console);
             if let Some(words) = FAILURES.iter().find(|words| text.contains(**words)) {
-                break format!("it says \"{words}\"");
+                return Verdict::Failed(format!("it says \"{words}\""));
             }
-            if Instant::now() > deadline {
-                break format!("it did not power off within {} s", patience.as_secs());
+            if sight.overdue {
+                return Verdict::Failed(format!("it did not power off within {} s", limit.as_secs()));
             }
             let last = last_lines(&text, 1);
             if last != told {
-                tell(events, step, format!("the installer says: {last}"));
+                workshop.tell(format!("the installer says: {last}"));
                 told = last;
             }
-            tokio::time::sleep(LOOK).await;
+            Verdict::Goes
         };
-        let _ = child.kill().await;
-        let text = self.said();
+        // Its job is done when it has ended.
+        let patience = Patience { job: limit, goodbye: Duration::ZERO };
+        let Err(failure) = attend(qemu, self.console, patience, judge).await? else { return Ok(()) };
+        let text = plain(&failure.console);
         let said = if text.trim().is_empty() { "(nothing)".to_owned() } else { last_lines(&text, 20) };
-        Err(Error::new(Class::Image, format!("the installer failed: {failure}"))
+        Err(Error::new(Class::Image, format!("the installer failed: {}", failure.why))
             .evidence(format!("console {}:\n{said}", self.console.display())))
-    }
-
-    /// What it said, without what only moves a cursor.
-    fn said(&self) -> String {
-        let bytes = fs::read(self.console).unwrap_or_default();
-        plain(&String::from_utf8_lossy(&bytes))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Guest images: declarative definitions under `images/`, baked once and cached by the digest of their inputs, and
 //! templates: guests of them that were booted once.
 
+mod attend;
 mod bake;
 mod cloud;
 mod cpio;

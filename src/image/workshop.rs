@@ -1,7 +1,7 @@
 //! What it takes to make an image.
 
 use crate::{
-    event::Events,
+    event::{Event, Events},
     host::Accelerator,
     lab::{Lab, Mirror},
 };
@@ -20,6 +20,13 @@ pub struct Workshop<'a> {
     pub events: &'a Events,
     /// The step that it belongs to.
     pub step: &'a str,
+}
+
+impl Workshop<'_> {
+    /// Tells how far it is.
+    pub(super) fn tell(&self, text: impl Into<String>) {
+        self.events.send(Event::Progress { step: self.step.to_owned(), text: text.into() });
+    }
 }
 
 /// Where what an image is made of comes from.

@@ -1,17 +1,13 @@
 //! `scale add`: a node more in lab.yaml, and `up`.
 
-use super::{Edit, PATIENCE, listed, read};
+use super::{Edit, Ground, PATIENCE, listed};
 use crate::{
     cli::Arguments,
-    commands::{
-        run::{lock, shown},
-        up,
-    },
+    commands::{run::shown, up},
     config::{self, Refusal},
-    context::{self, Record, Standing},
+    context::{Record, Standing},
     error::{Class, Error, Result},
     lab::{Asked, Newcomer, NodeName, Role},
-    snapshot::replace,
     sql::Sql,
 };
 use std::{net::Ipv4Addr, path::Path};
@@ -27,13 +23,7 @@ pub(super) async fn run(
     name: Option<&NodeName>,
     ip: Option<Ipv4Addr>,
 ) -> Result<u8> {
-    let home = context::home(arguments)?;
-    let file = arguments.file();
-    let lab = config::load(&file).map_err(config::Problems::into_error)?.lab;
-    let _lock = lock(&home, lab.name.as_str())?;
-    let dir = home.lab(lab.name.as_str());
-    replace::check(&dir)?;
-    let text = read(&file)?;
+    let Ground { home, dir, file, text, lab, _lock } = Ground::take(arguments)?;
 
     let asked = Asked { roles: roles.to_vec(), name: name.cloned(), address: ip };
     let node = Newcomer::of(&lab, asked).ok_or_else(|| {

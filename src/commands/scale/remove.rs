@@ -3,16 +3,16 @@
 //! lab.yaml is changed first, and the lab's record last: whatever is cut short in between, the record still has the nodes, and
 //! the same command goes on.
 
-use super::{Edit, PATIENCE, listed, read};
+use super::{Edit, Ground, PATIENCE, listed};
 use crate::{
     apply::leave_step,
     cli::Arguments,
     commands::{
-        run::{Ended, confirm, lock, shown, standing},
+        run::{Ended, confirm, shown, standing},
         up,
     },
     config::{self, Refusal},
-    context::{self, Record, Standing},
+    context::{Record, Standing},
     engine::Holding,
     error::{Class, Error, Result},
     event::Events,
@@ -21,7 +21,6 @@ use crate::{
     journal::{Entry, Journal},
     lab::{Identifier, Lab, Node, NodeName, Role},
     plan,
-    snapshot::replace,
     sql::{DATABASES, Sql},
 };
 use std::{collections::BTreeSet, path::Path, sync::Arc};
@@ -33,13 +32,7 @@ use tokio_util::sync::CancellationToken;
 /// Why these nodes must stay: then nothing was touched. The first failure of the run: then lab.yaml has them no more, and the
 /// same command goes on.
 pub(super) async fn run(arguments: &Arguments, names: &[NodeName]) -> Result<u8> {
-    let home = context::home(arguments)?;
-    let file = arguments.file();
-    let lab = config::load(&file).map_err(config::Problems::into_error)?.lab;
-    let _lock = lock(&home, lab.name.as_str())?;
-    let dir = home.lab(lab.name.as_str());
-    replace::check(&dir)?;
-    let text = read(&file)?;
+    let Ground { home, dir, file, text, lab, _lock } = Ground::take(arguments)?;
     let made = Record::read(&dir)?.map(|_| Standing::find(arguments)).transpose()?;
 
     // What lab.yaml lost already is gone on with; what was never made is in lab.yaml alone.

@@ -1,19 +1,19 @@
-//! A machine that is started once, does one job, tells on its console how it goes, and ends. It is no guest of a lab: there
-//! is no lab yet when images are made. Its network is qemu's own, which asks nothing of this machine.
+//! The machine that a publisher's disk is booted in. Its network is qemu's own, which asks nothing of this machine.
 
-use super::super::definition::Machine;
+use super::super::{
+    attend::{Failure, Patience, Sight, Verdict, attend, escaped},
+    definition::Machine,
+};
 use crate::{
-    error::{Class, Error, Result, ResultExt},
+    error::{Class, Error, Result},
     host::{Accelerator, QEMU, last_lines},
     lab::Size,
 };
 use std::{
-    fs,
     path::{Path, PathBuf},
-    process::{ExitStatus, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 /// dnf does not get along with less.
 const MEMORY: Size = Size::mib(2048);
@@ -21,8 +21,6 @@ const MEMORY: Size = Size::mib(2048);
 const DEADLINE: Duration = Duration::from_secs(15 * 60);
 /// How long it may take from the last word to the end of the machine, also multiplied.
 const GOODBYE: Duration = Duration::from_secs(10);
-/// How often its console is looked at.
-const LOOK: Duration = Duration::from_millis(250);
 /// Lines of the console that a failure shows.
 const TAIL: usize = 25;
 
@@ -76,62 +74,43 @@ fn last_word(console: &str) -> Option<Said<'_>> {
 /// # Errors
 /// When the job fails, the machine ends before, or the deadline passes: with the end of the console.
 pub(super) async fn run(job: &Job<'_>, tell: impl Fn(&str)) -> Result<()> {
-    fs::write(job.console, "").or_error(Class::Host, || format!("cannot write `{}`", job.console.display()))?;
     let patience = job.accelerator.patience();
-    let errors = job.console.with_extension("qemu.log");
-    let mut child = start(job, &errors)?;
-    let deadline = Instant::now() + DEADLINE * patience;
+    let patience = Patience { job: DEADLINE * patience, goodbye: GOODBYE * patience };
     let mut stage = String::new();
-    let why = loop {
-        // First whether it has ended, then what it said: its last word is not missed.
-        let ended = ended(&mut child)?;
-        let console = read(job.console);
-        match last_word(&console) {
-            Some(Said::Done) => {
-                if ended.is_none() && tokio::time::timeout(GOODBYE * patience, child.wait()).await.is_err() {
-                    break "it says that it is done, and does not end".to_owned();
-                }
-                return Ok(());
-            }
-            Some(Said::Failed(why)) => break format!("it gave up: {why}"),
+    let judge = |sight: &Sight<'_>| {
+        match last_word(sight.console) {
+            Some(Said::Done) => return Verdict::Done,
+            Some(Said::Failed(why)) => return Verdict::Failed(format!("it gave up: {why}")),
             Some(Said::At(now)) if now != stage => {
                 now.clone_into(&mut stage);
                 tell(now);
             }
             _ => {}
         }
-        if let Some(status) = ended {
-            break format!("it ended before it was done: {status}");
+        if let Some((status, _)) = sight.ended {
+            return Verdict::Failed(format!("it ended before it was done: {status}"));
         }
-        if Instant::now() > deadline {
+        if sight.overdue {
             let at = if stage.is_empty() { "before its first stage" } else { &stage };
-            break format!("it is not done within {} min, its last stage: {at}", (DEADLINE * patience).as_secs() / 60);
+            let minutes = patience.job.as_secs() / 60;
+            return Verdict::Failed(format!("it is not done within {minutes} min, its last stage: {at}"));
         }
-        tokio::time::sleep(LOOK).await;
+        Verdict::Goes
     };
-    // What it has not written by now does not count any more.
-    let _ = child.kill().await;
-    let console = read(job.console);
+    let Err(Failure { why, console, qemu }) = attend(qemu(job), job.console, patience, judge).await? else {
+        return Ok(());
+    };
     let tail = if console.trim().is_empty() { "(empty)".to_owned() } else { last_lines(&console, TAIL) };
     let error = Error::new(Class::Image, format!("the machine that makes the image did not get through: {why}"))
-        .evidence(format!("console {}:\n{tail}", job.console.display()));
-    let error = error.hint(format!(
-        "the whole console is `{}`; where the machine finds packages can be set by `mirrors` in lab.yaml",
-        job.console.display()
-    ));
-    let said = read(&errors);
-    Err(if said.trim().is_empty() { error } else { error.evidence(format!("{QEMU}: {}", last_lines(&said, TAIL))) })
+        .evidence(format!("console {}:\n{tail}", job.console.display()))
+        .hint(format!(
+            "the whole console is `{}`; where the machine finds packages can be set by `mirrors` in lab.yaml",
+            job.console.display()
+        ));
+    Err(if qemu.trim().is_empty() { error } else { error.evidence(format!("{QEMU}: {}", last_lines(&qemu, TAIL))) })
 }
 
-fn ended(child: &mut Child) -> Result<Option<ExitStatus>> {
-    child.try_wait().or_error(Class::Host, || format!("cannot wait for {QEMU}"))
-}
-
-fn read(console: &Path) -> String {
-    fs::read(console).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
-}
-
-fn start(job: &Job<'_>, errors: &Path) -> Result<Child> {
+fn qemu(job: &Job<'_>) -> Command {
     let emulated = job.accelerator == Accelerator::Tcg;
     // Two of them: package managers unpack and compress side by side.
     let cpus = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(2));
@@ -158,20 +137,13 @@ fn start(job: &Job<'_>, errors: &Path) -> Result<Child> {
         escaped(directory)
     );
     disk(volume, "drive=volume");
-    let log = fs::File::create(errors).or_error(Class::Host, || format!("cannot write `{}`", errors.display()))?;
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).kill_on_drop(true).spawn().map_err(|error| {
-        Error::caused(Class::Host, format!("cannot run {QEMU}"), error).hint("`scripts/setup` installs it")
-    })
-}
-
-/// A path among qemu's options, which commas separate.
-fn escaped(path: &Path) -> String {
-    path.display().to_string().replace(',', ",,")
+    command
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn the_last_whole_word_counts() {

@@ -12,7 +12,6 @@ use super::{
 };
 use crate::{
     error::{Class, Error, Result, ResultExt},
-    event::Event,
     lab::Size,
     source::{self, Disk},
 };
@@ -68,9 +67,8 @@ pub(super) async fn make(
     let Recipe::Cloud { disk: publication, repository } = &definition.recipe else {
         return Err(Error::new(Class::Internal, format!("image `{}` is not made of a disk", definition.name)));
     };
-    let tell = |text: &str| workshop.events.send(Event::Progress { step: workshop.step.into(), text: text.into() });
     let disk = obtain(publication, workshop).await?;
-    tell("looks through the disk");
+    workshop.tell("looks through the disk");
     check(&disk).await?;
 
     let volume = part.join("volume");
@@ -97,8 +95,8 @@ pub(super) async fn make(
         mac: volume::MAC,
         console: workshop.log,
     };
-    tell("boots the disk");
-    machine::run(&job, tell).await?;
+    workshop.tell("boots the disk");
+    machine::run(&job, |stage| workshop.tell(stage)).await?;
     take_out(&handed_out, out)?;
     let mut fsck = Command::new("e2fsck");
     fsck.args(["-f", "-n"]).arg(&root);
