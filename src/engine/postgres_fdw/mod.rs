@@ -221,6 +221,7 @@ fn unit<'a>(lab: &Lab, placed: Placed<'a>) -> Unit<'a> {
         command: format!("{PROGRAMS}/postgres -D {directory}"),
         beside: None,
         listening: None,
+        settle: None,
         stop: Stop::Fast,
         stack_depth: unit::stack_depth(placed.component),
     }
