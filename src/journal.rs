@@ -105,6 +105,8 @@ pub struct Journal {
 struct State {
     /// Steps that are done, with the digests of what decided them.
     done: BTreeMap<String, String>,
+    /// Steps that ended well at any time.
+    once: BTreeSet<String>,
     /// Faults that are in force.
     faults: BTreeSet<Fault>,
     /// Changes of the machine that were not taken back, in the order in which they were made.
@@ -158,6 +160,11 @@ impl Journal {
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner).done.get(step).cloned()
     }
 
+    /// Whether a step ended well at any time, though it may have been begun again since.
+    pub fn was_done(&self, step: &str) -> bool {
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner).once.contains(step)
+    }
+
     /// Faults that were made on purpose and not mended yet.
     pub fn faults(&self) -> BTreeSet<Fault> {
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner).faults.clone()
@@ -193,6 +200,7 @@ fn fold(text: &str) -> State {
 fn apply(state: &mut State, entry: Entry) {
     match entry {
         Entry::Done { step, digest } => {
+            state.once.insert(step.clone());
             state.done.insert(step, digest);
         }
         Entry::Intent { step } | Entry::Failed { step, .. } => {
@@ -233,7 +241,7 @@ mod tests {
         journal.write(done("1")).expect("it writes");
         assert_eq!(journal.done("a").as_deref(), Some("1"));
         journal.write(Entry::Intent { step: "a".into() }).expect("it writes");
-        assert_eq!(journal.done("a"), None);
+        assert_eq!((journal.done("a"), journal.was_done("a"), journal.was_done("b")), (None, true, false));
         journal.write(done("2")).expect("it writes");
         assert_eq!(Journal::open(&path).expect("it opens again").done("a").as_deref(), Some("2"));
     }

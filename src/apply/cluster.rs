@@ -174,7 +174,11 @@ impl Site {
         }
         let on = self.coordinator_of(step)?;
         let known = match self.sql(on).await {
-            Ok(server) => self.missing_registration(&server, on).await.is_ok_and(|missing| missing.is_empty()),
+            Ok(server) => {
+                let known = self.missing_registration(&server, on).await.is_ok_and(|missing| missing.is_empty());
+                self.keep_look(on, server);
+                known
+            }
             Err(_) => false,
         };
         Ok(if known { Foresight::Holds(format!("`{}` knows every component", on.name)) } else { Foresight::Changes })
@@ -219,6 +223,7 @@ impl Site {
 
     pub(super) async fn foresee_proof(&self, step: &Step) -> Foresight {
         if self.journal.done(&step.id) != Some(self.proof_digest()) {
+            self.forget_looks();
             return Foresight::Changes;
         }
         if let Some(in_doubt) = self.engine.in_doubt(&self.lab) {
@@ -239,7 +244,7 @@ impl Site {
 
     async fn resolve_and_prove(&self, step: &Step, proof: &Proof) -> Result<Outcome> {
         // What a lost coordinator left holds locks, and hides rows. A cluster that was never proved has lost none.
-        let before = self.journal.done(&step.id).is_some();
+        let before = self.journal.was_done(&step.id);
         let mut resolved = None;
         if let Some(in_doubt) = self.engine.in_doubt(&self.lab).filter(|_| before)
             && let Some(doubts) = self.left_behind(&in_doubt).await?

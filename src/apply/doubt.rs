@@ -6,7 +6,7 @@
 //! stays unseen behind every snapshot: new rows do not appear, and changed ones appear twice, as before and as after the
 //! next change. No row is lost; when the GTM closes the GXID all is right.
 
-use super::Site;
+use super::{Site, talk::Talk};
 use crate::{
     engine::{ABANDONED, Holders, InDoubt, Row, open_gxids, retried},
     error::Result,
@@ -43,9 +43,11 @@ pub(super) struct Doubts {
 impl Site {
     /// What may have been left.
     async fn doubts(&self, in_doubt: &InDoubt) -> Result<Doubts> {
-        let Some(first) = self.lab.placed(Role::Coordinator).first().copied() else { return Ok(Doubts::default()) };
-        let (prepared, open) = tokio::join!(self.count_in_doubt(in_doubt), self.open(first, in_doubt));
-        Ok(Doubts { prepared: prepared?, open: open? })
+        let mut talks = self.talks();
+        let prepared = count(&mut talks, in_doubt).await?;
+        let Some(first) = talks.first_mut() else { return Ok(Doubts::default()) };
+        let open = first.ask(std::slice::from_ref(&in_doubt.open)).await?.concat();
+        Ok(Doubts { prepared, open: open_gxids(&open)? })
     }
 
     /// What was left, if `resolve` would end any of it.
@@ -62,19 +64,23 @@ impl Site {
     pub(super) async fn resolve(&self, in_doubt: &InDoubt, doubts: Doubts) -> Result<String> {
         let Some(first) = self.lab.placed(Role::Coordinator).first().copied() else { return Ok(String::new()) };
         let Doubts { prepared: mut left, mut open } = doubts;
+        let mut talks = self.talks();
         let deadline = Instant::now() + self.patience(FINISHES);
-        while left > 0 && Instant::now() < deadline && self.holders(in_doubt).await?.may_finish() {
+        while left > 0 && Instant::now() < deadline {
             tokio::time::sleep(ASK).await;
-            left = self.count_in_doubt(in_doubt).await?;
+            left = count(&mut talks, in_doubt).await?;
+            if left > 0 && !self.holders(in_doubt).await?.may_finish() {
+                break;
+            }
         }
         let mut facts = Vec::new();
         if left > 0 {
             let script = format!("export PGPASSWORD={}\n{}", quoted(&self.login.password), in_doubt.resolve);
             self.shell(first.node).await?.script("resolve transactions in doubt", &script).await?;
-            let after = self.count_in_doubt(in_doubt).await?;
+            let after = count(&mut talks, in_doubt).await?;
             facts.push(format!("{} transactions in doubt resolved", left.saturating_sub(after)));
             if after > 0 {
-                facts.push(self.abandon(in_doubt).await?);
+                facts.push(self.end_abandoned(in_doubt).await?);
             }
             open = self.open(first, in_doubt).await?;
         } else {
@@ -89,16 +95,16 @@ impl Site {
         Ok(facts.join("; "))
     }
 
-    async fn count_in_doubt(&self, in_doubt: &InDoubt) -> Result<u64> {
-        let coordinators = self.lab.placed(Role::Coordinator);
-        let counts =
-            coordinators.into_iter().zip(&in_doubt.counts).map(|(placed, asked)| self.once(placed, &[], asked));
-        join_all(counts).await.into_iter().sum()
+    /// With every coordinator.
+    fn talks(&self) -> Vec<Talk<'_>> {
+        self.lab.placed(Role::Coordinator).into_iter().map(|placed| self.talk(placed)).collect()
     }
 
-    /// Rolls back what is prepared, was committed nowhere, and whose coordinator does not run it any more: nobody was told
-    /// that it was committed, and it holds its locks for ever.
-    async fn abandon(&self, in_doubt: &InDoubt) -> Result<String> {
+    /// Ends what is prepared and whose coordinator does not run it any more, for it holds its locks for ever: commits what any
+    /// server has committed, for a coordinator begins to commit when all servers have prepared; rolls back the rest, of which
+    /// nobody was told that it was committed. `pgxc_clean` does neither where the coordinator itself has noted an abort, as it
+    /// does when the commit fails on one of the servers: to it that is a contradiction.
+    async fn end_abandoned(&self, in_doubt: &InDoubt) -> Result<String> {
         let servers = self.servers();
         let deadline = Instant::now() + self.patience(Duration::from_secs(ABANDONED.unsigned_abs()));
         let mut abandoned = self.holders(in_doubt).await?;
@@ -107,32 +113,34 @@ impl Site {
             tokio::time::sleep(LOOKS).await;
             abandoned = self.holders(in_doubt).await?;
         }
-        let mut rolled_back = 0;
+        let (mut committed, mut rolled_back) = (0, 0);
         let all = abandoned.prepared.len();
         for (gxid, places) in abandoned.abandoned() {
             let named = |text: &String| text.replace("{gxid}", &gxid.to_string());
-            let mut committed = false;
+            let mut begun = false;
             for answer in self.ask_all(&servers, &named(&in_doubt.committed)).await {
-                committed |= answer?.iter().flatten().flatten().any(|value| value == "t");
+                begun |= answer?.iter().flatten().flatten().any(|value| value == "t");
             }
-            if committed {
-                continue;
-            }
-            let statements: Vec<String> = in_doubt.roll_back.iter().map(named).collect();
+            let (statements, count) = match begun {
+                true => (&in_doubt.commit, &mut committed),
+                false => (&in_doubt.roll_back, &mut rolled_back),
+            };
+            let statements: Vec<String> = statements.iter().map(named).collect();
             for place in places {
                 self.session_after(servers[place], &statements).await?;
             }
-            rolled_back += 1;
+            *count += 1;
         }
-        let left = all - rolled_back;
+        let left = all - committed - rolled_back;
         if left > 0 {
-            // They hold locks, but lose nothing; whether to commit them is a person's decision.
             self.events.note(format!(
-                "{left} transactions are prepared, and a session still runs them or a server has committed them: \
-                 `select * from pg_prepared_xacts` on each node shows them"
+                "{left} transactions are prepared, and sessions still run them: `select * from pg_prepared_xacts` on each node \
+                 shows them"
             ));
         }
-        Ok(format!("{rolled_back} rolled back that nobody committed, {left} left"))
+        Ok(format!(
+            "{committed} committed that were so by half, {rolled_back} rolled back that nobody committed, {left} left"
+        ))
     }
 
     /// Has the GTM close what nobody has; gives how many.
@@ -188,4 +196,10 @@ impl Site {
     fn servers(&self) -> Vec<Placed<'_>> {
         [Role::Coordinator, Role::Datanode].into_iter().flat_map(|role| self.lab.placed(role)).collect()
     }
+}
+
+/// How many transactions are prepared.
+async fn count(talks: &mut [Talk<'_>], in_doubt: &InDoubt) -> Result<u64> {
+    let counts = talks.iter_mut().zip(&in_doubt.counts).map(|(talk, asked)| talk.count_once(asked));
+    join_all(counts).await.into_iter().sum()
 }

@@ -16,6 +16,7 @@ mod revive;
 mod seed;
 mod site;
 mod system;
+mod talk;
 mod template;
 mod warm;
 

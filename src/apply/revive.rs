@@ -1,7 +1,7 @@
 //! Steps of a restore: files into their places, memory into guests, all guests go on at once, and a proof that the
 //! cluster did not notice.
 
-use super::{doubt::Doubts, site::Site};
+use super::{doubt::Doubts, site::Site, talk::Talk};
 use crate::{
     engine::{InDoubt, Writes, open_gxids},
     error::{Class, Error, Result, ResultExt},
@@ -10,10 +10,9 @@ use crate::{
     host::Tracking,
     hypervisor::memory,
     journal::Entry,
-    lab::{Node, Placed, Role},
+    lab::{Node, Role},
     plan::{self, Step},
     snapshot::sparse,
-    sql::Sql,
 };
 use futures_util::future::join_all;
 use std::{
@@ -29,10 +28,6 @@ const GTM: Duration = Duration::from_secs(30);
 const CLOCK: Duration = Duration::from_secs(30);
 /// How far off a clock may be, in seconds: what chronyd slews instead of stepping (`makestep 1`).
 const SLEWED: f64 = 1.0;
-/// How long a coordinator may take to write: sessions of its pool may have to be made anew.
-const WRITES: Duration = Duration::from_secs(30);
-/// How often something that is not yet so is asked again.
-const ASK: Duration = Duration::from_millis(300);
 /// How often a guest is asked for its time: each question is two new processes on cores that emulated guests need.
 const ASK_TIME: Duration = Duration::from_secs(1);
 
@@ -145,96 +140,65 @@ impl Site {
         }
         self.progress(&step.id, "makes a table");
         let (writes, in_doubt) = (self.engine.writes(&self.lab), self.engine.in_doubt(&self.lab));
-        let (text, doubts) = self.write_through_all(&step.id, &writes, in_doubt.as_ref()).await?;
+        let coordinators = self.lab.placed(Role::Coordinator);
+        let mut talks: Vec<Talk<'_>> = coordinators.iter().map(|placed| self.talk(*placed)).collect();
+        let (text, doubts) = self.write_through_all(&step.id, &mut talks, &writes, in_doubt.as_ref()).await?;
         facts.insert(0, text);
         if let Some(in_doubt) = in_doubt {
             facts.push(self.resolve(&in_doubt, doubts).await?);
         }
-        if let Some(first) = self.lab.placed(Role::Coordinator).first().copied() {
+        if let Some(first) = talks.first_mut() {
             self.progress(&step.id, "removes the table");
-            self.persistently(first, &writes.clean, &[]).await?;
+            first.ask(&writes.clean).await?;
         }
         Ok(Outcome::Changed(format!("proved: {}", facts.join("; "))))
     }
 
-    /// Writes through every coordinator at once; on the way each tells how many transactions are in doubt there.
+    /// Writes through every coordinator at once, and looks for what is in doubt when all have committed.
     async fn write_through_all(
         &self,
         step: &str,
+        talks: &mut [Talk<'_>],
         writes: &Writes,
         in_doubt: Option<&InDoubt>,
     ) -> Result<(String, Doubts)> {
-        let coordinators = self.lab.placed(Role::Coordinator);
-        let (Some(first), Some(last)) = (coordinators.first().copied(), coordinators.last().copied()) else {
+        let many = talks.len();
+        let Some(first) = talks.first_mut() else {
             return Err(Error::new(Class::Internal, "a lab without a coordinator"));
         };
         // What an earlier run left is looked for only when it is in the way: each DDL goes to every node.
-        if self.once(first, &writes.prepare, &[]).await.is_err() {
-            let _ = self.once(first, &writes.clean, &[]).await;
-            self.persistently(first, &writes.prepare, &[]).await?;
+        if first.ask_once(&writes.prepare).await.is_err() {
+            let _ = first.ask_once(&writes.clean).await;
+            first.ask(&writes.prepare).await?;
         }
         self.progress(step, "writes through every coordinator");
-        let asked = |place: usize| in_doubt.and_then(|in_doubt| in_doubt.counts.get(place));
-        let written = coordinators.iter().zip(&writes.each).enumerate().map(|(place, (placed, statement))| {
-            let asked = asked(place).map(Vec::as_slice).unwrap_or_default();
-            self.persistently(*placed, std::slice::from_ref(statement), asked)
-        });
-        let mut doubts = Doubts::default();
+        let written =
+            talks.iter_mut().zip(&writes.each).map(|(talk, statement)| talk.ask(std::slice::from_ref(statement)));
         for outcome in join_all(written).await {
-            doubts.prepared += outcome?;
+            outcome?;
         }
-        self.progress(step, format!("counts through {}", last.name));
-        let server = self.sql(last).await?;
-        let total = server.value(&writes.total).await?;
-        if let Some(in_doubt) = in_doubt {
-            doubts.open = open_gxids(&server.value(&in_doubt.open).await?)?;
-        }
-        if total.trim() != writes.rows.to_string() {
+        let Some(last) = talks.last_mut() else {
+            return Err(Error::new(Class::Internal, "no coordinator is the last"));
+        };
+        self.progress(step, format!("counts through {}", last.name()));
+        let mut doubts = Doubts::default();
+        let mut questions = vec![writes.total.clone()];
+        questions.extend(in_doubt.map(|in_doubt| in_doubt.open.clone()));
+        let answers = last.ask(&questions).await?;
+        let (last, total) = (last.name().to_owned(), answers[0].trim());
+        if total != writes.rows.to_string() {
             return Err(Error::new(
                 Class::Cluster,
-                format!(
-                    "`{}` counts {total} rows after {} were written through {} coordinators",
-                    last.name,
-                    writes.rows,
-                    coordinators.len()
-                ),
+                format!("`{last}` counts {total} rows after {} were written through {many} coordinators", writes.rows),
             )
             .hint("the lab is kept as it is: `pgxc-lab status` and `pgxc-lab sql` look at it"));
         }
-        let text =
-            format!("{} rows through {} coordinators, counted through {}", writes.rows, coordinators.len(), last.name);
-        Ok((text, doubts))
-    }
-
-    /// Runs statements in one session, and then queries that count; gives their sum.
-    pub(super) async fn once(&self, on: Placed<'_>, statements: &[String], counts: &[String]) -> Result<u64> {
-        sum(&self.session_after(on, statements).await?, on, counts).await
-    }
-
-    /// The same until it succeeds: a session of before the snapshot may be found broken only when it is used.
-    async fn persistently(&self, on: Placed<'_>, statements: &[String], counts: &[String]) -> Result<u64> {
-        let deadline = Instant::now() + self.patience(WRITES);
-        let mut left = statements;
-        loop {
-            let counted = match self.session_after(on, left).await {
-                Ok(server) => {
-                    // Rows that are written must not be written again because a question after them failed.
-                    left = &[];
-                    sum(&server, on, counts).await
-                }
-                Err(error) => Err(error),
-            };
-            match counted {
-                Ok(counted) => return Ok(counted),
-                Err(error) if Instant::now() > deadline => {
-                    return Err(error.context(format!("`{}` takes no writes", on.name)));
-                }
-                Err(error) => {
-                    self.log(on.node, &format!("# {} tries again: {error}", on.name));
-                    tokio::time::sleep(ASK).await;
-                }
-            }
+        if let Some(in_doubt) = in_doubt {
+            doubts.open = open_gxids(&answers[1])?;
+            let counted = talks.iter_mut().zip(&in_doubt.counts).map(|(talk, counts)| talk.count(counts));
+            doubts.prepared = join_all(counted).await.into_iter().sum::<Result<u64>>()?;
         }
+        Ok((format!("{} rows through {many} coordinators, counted through {last}", writes.rows), doubts))
     }
 
     /// Writes down that everything that `up` would do holds in these runs of the guests: the snapshot was taken of a lab
@@ -261,19 +225,6 @@ impl Site {
         let text = format!("{} {digest}\n", self.run_of(node).await?);
         fs::write(&path, text).or_error(Class::Host, || format!("cannot write `{}`", path.display()))
     }
-}
-
-/// The sum of what queries count.
-async fn sum(server: &Sql, on: Placed<'_>, counts: &[String]) -> Result<u64> {
-    let mut sum = 0;
-    for query in counts {
-        let seen = server.value(query).await?;
-        sum += seen
-            .trim()
-            .parse::<u64>()
-            .map_err(|_| Error::new(Class::Cluster, format!("`{}` answers `{seen}` where it was to count", on.name)))?;
-    }
-    Ok(sum)
 }
 
 /// Seconds since 1970.

@@ -10,10 +10,10 @@ use crate::{
     image::Image,
     journal::Journal,
     kit::Kit,
-    lab::{HostKind, Lab, Node},
+    lab::{HostKind, Lab, Node, Placed},
     plan::Step,
     remote::{Keys, Ssh},
-    sql::Login,
+    sql::{Login, Sql},
 };
 use std::{
     collections::BTreeMap,
@@ -59,6 +59,8 @@ pub struct Site {
     pub keys: Keys,
     host: OnceLock<Host>,
     shells: Mutex<BTreeMap<String, Arc<Ssh>>>,
+    /// Sessions with coordinators that one look began, for the next look of the same run.
+    looks: Mutex<BTreeMap<String, Sql>>,
     /// Connections to the libvirt of other hosts: each is a login over ssh.
     far: Arc<Mutex<BTreeMap<String, Arc<Libvirt>>>>,
 }
@@ -79,7 +81,7 @@ impl Site {
         if let Some(found) = Host::find(&parts.dir) {
             host.get_or_init(|| found);
         }
-        Site { parts, keys, host, shells: Mutex::default(), far: Arc::default() }
+        Site { parts, keys, host, shells: Mutex::default(), looks: Mutex::default(), far: Arc::default() }
     }
 
     /// The lab's host, if the lab lives there.
@@ -297,6 +299,21 @@ impl Site {
     /// Forgets the connection to a node, because the guest is about to end.
     pub(super) fn forget_shell(&self, node: &Node) {
         self.shells.lock().unwrap_or_else(PoisonError::into_inner).remove(node.name.as_str());
+    }
+
+    /// Keeps the session of a look at a server for the next look.
+    pub(super) fn keep_look(&self, on: Placed<'_>, server: Sql) {
+        self.looks.lock().unwrap_or_else(PoisonError::into_inner).insert(on.name.to_string(), server);
+    }
+
+    /// The session that was kept.
+    pub(super) fn kept_look(&self, on: Placed<'_>) -> Option<Sql> {
+        self.looks.lock().unwrap_or_else(PoisonError::into_inner).remove(on.name.as_str())
+    }
+
+    /// Ends the sessions that were kept: something changes, and they may not see it.
+    pub(super) fn forget_looks(&self) {
+        self.looks.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// What the components of a node need, in start order.

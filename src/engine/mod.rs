@@ -223,7 +223,9 @@ pub struct InDoubt {
     pub holders: String,
     /// Query, on a server itself, that gives `t` when it committed `{gxid}`.
     pub committed: String,
-    /// Statements, on a server itself, that roll back what coordinators prepared by themselves as `{gxid}`.
+    /// Statements, on a server itself, that commit what coordinators prepared by themselves as `{gxid}`.
+    pub commit: Vec<String>,
+    /// The same, that roll it back.
     pub roll_back: Vec<String>,
 }
 

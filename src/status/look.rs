@@ -4,7 +4,7 @@ use super::{Clock, ComponentStatus, DatabaseStatus, GtmStatus, GuestState, NodeS
 use crate::{
     apply,
     context::Standing,
-    engine::{Ready, Row},
+    engine::{Ready, Row, retried},
     error::{Class, Error, Result, ResultExt},
     gtm,
     host::{Exports, Host, Tracking, capacity},
@@ -192,7 +192,8 @@ async fn database(
     let told = async {
         let server = Sql::over(socket, place, login, ANSWER).await?;
         // In one message: for each a coordinator of Postgres-XC asks the GTM for a GXID and a snapshot.
-        let answers = server.run(&format!("{sql}; {}", standing.engine.vitals())).await?;
+        let ask = format!("{sql}; {}", standing.engine.vitals());
+        let answers = retried(|| server.run(&ask), |_| {}).await?;
         let rows = |place: usize| answers.get(place).map(|answer| answer.rows.as_slice()).unwrap_or_default();
         let seen = rows(0).first().and_then(|row| row.first()).cloned().flatten().unwrap_or_default();
         if seen != value {

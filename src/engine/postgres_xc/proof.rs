@@ -61,6 +61,7 @@ fn keys_of(datanode: usize, datanodes: usize) -> impl Iterator<Item = i32> {
 /// Only the transactions that coordinators prepare by themselves, named T and their GXID (XC's xact.c): a transaction
 /// that a user prepared is the user's to end. `pgxc_clean` commits what any node committed.
 pub(crate) fn in_doubt(lab: &Lab) -> Option<InDoubt> {
+    const MAINTENANCE: &str = "set xc_maintenance_mode = on";
     const COUNT: &str = "select count(*) from pg_prepared_xacts where gid ~ '^T[0-9]+$'";
     let coordinators = lab.placed(Role::Coordinator);
     let first = coordinators.first().copied()?;
@@ -85,7 +86,8 @@ pub(crate) fn in_doubt(lab: &Lab) -> Option<InDoubt> {
             .into(),
         committed: "select pgxc_is_committed('{gxid}'::xid)".into(),
         // As pgxc_clean does: the node alone, without asking the GTM, which knows only names that users gave.
-        roll_back: vec!["set xc_maintenance_mode = on".into(), "rollback prepared 'T{gxid}'".into()],
+        commit: vec![MAINTENANCE.into(), "commit prepared 'T{gxid}'".into()],
+        roll_back: vec![MAINTENANCE.into(), "rollback prepared 'T{gxid}'".into()],
     })
 }
 
