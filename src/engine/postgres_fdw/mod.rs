@@ -20,6 +20,10 @@ use crate::{
 /// Where Debian puts the programs.
 const PROGRAMS: &str = "/usr/lib/postgresql/15/bin";
 
+/// Has `run_on` keep its connections: a new one costs an emulated guest a fifth of a second, and a proof goes to every node
+/// three times.
+const KEEP: &str = "set pgxc_lab.keep = on";
+
 /// The substitute.
 pub struct PostgresFdw;
 
@@ -118,6 +122,7 @@ impl Engine for PostgresFdw {
             .collect();
         Proof {
             fill: vec![
+                KEEP.into(),
                 format!("select pgxc_lab.drop_distributed_table('{TABLE}')"),
                 format!("select pgxc_lab.create_distributed_table('{TABLE}', 'k int, v text', 'k')"),
                 // Not by COPY: postgres_fdw 15 sends a COPY row by row, an insert in batches.
@@ -136,7 +141,11 @@ impl Engine for PostgresFdw {
         let coordinators = lab.placed(Role::Coordinator).len();
         let drop = format!("select pgxc_lab.drop_distributed_table('{TABLE}')");
         Writes {
-            prepare: vec![drop.clone(), format!("select pgxc_lab.create_distributed_table('{TABLE}', 'k int', 'k')")],
+            prepare: vec![
+                KEEP.into(),
+                drop.clone(),
+                format!("select pgxc_lab.create_distributed_table('{TABLE}', 'k int', 'k')"),
+            ],
             each: (1..=coordinators).map(|key| format!("insert into {TABLE} values ({key}), (-{key})")).collect(),
             total: format!("select count(*) from {TABLE}"),
             rows: 2 * coordinators as u64,

@@ -37,9 +37,15 @@ fn run(command: &mut Command) -> String {
 }
 
 fn psql(address: &str, port: u16, sql: &str) -> Result<String, String> {
+    session(address, port, &[sql])
+}
+
+/// The same for statements of one session.
+fn session(address: &str, port: u16, statements: &[&str]) -> Result<String, String> {
     let mut command = Command::new(format!("{PROGRAMS}/psql"));
     command.args(["-XAtqw", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", "postgres", "-h", address]);
-    let output = command.args(["-p", &port.to_string(), "-c", sql]).output().unwrap();
+    command.args(["-p", &port.to_string()]).args(statements.iter().flat_map(|sql| ["-c", sql]));
+    let output = command.output().unwrap();
     match output.status.success() {
         true => Ok(String::from_utf8(output.stdout).unwrap().trim_end().to_owned()),
         false => Err(String::from_utf8(output.stderr).unwrap()),
@@ -119,10 +125,13 @@ fn inside() {
     let first = |sql: &str| psql(&coordinators[0].node.address.to_string(), coordinators[0].component.port, sql);
     let last = |sql: &str| psql(&coordinators[1].node.address.to_string(), coordinators[1].component.port, sql);
     let proof = PostgresFdw.proof(&lab);
-    for _ in 0..2 {
-        for statement in &proof.fill {
-            first(statement).unwrap_or_else(|error| panic!("{statement}: {error}"));
-        }
+    // In one session connections to the other three servers are kept, if it says so.
+    let fill: Vec<&str> = proof.fill.iter().map(String::as_str).collect();
+    const KEPT: &str = "select cardinality(public.dblink_get_connections())";
+    for (statements, kept) in [(fill.as_slice(), "3"), (&fill[1..], "")] {
+        let all: Vec<&str> = statements.iter().copied().chain([KEPT]).collect();
+        let said = session(&coordinators[0].node.address.to_string(), coordinators[0].component.port, &all);
+        assert_eq!(said.map(|said| said.trim().to_owned()), Ok(kept.to_owned()));
         let counts: Vec<u64> =
             proof.counts.iter().map(|(_, query, _)| first(query).unwrap().parse().unwrap()).collect();
         assert_eq!(counts.iter().sum::<u64>(), proof.rows);
