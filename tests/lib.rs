@@ -1,5 +1,6 @@
 //! All tests above the units, in one binary.
 
+mod build;
 mod config;
 mod cost;
 mod disks;

@@ -4,16 +4,18 @@
 # Runs as root, by chroot, inside a Debian 12 root that has the packages of build-packages.txt:
 #   gcc make bison flex perl libc6-dev zlib1g-dev libreadline-dev libpam0g-dev libxml2-dev
 #   libxslt1-dev libssl-dev libperl-dev tcl-dev
+# or inside an image of CentOS 5: bash 3.2, coreutils 5.97, gawk 3.1, make 3.81 and flex 2.5.4 are enough for it.
 # Needs no network; /proc and /dev are mounted.
 #
-# Environment: SOURCE   the tarball, as seen inside the root (/source.tar.gz)
-#              PREFIX   installation prefix (/opt/pgxc_1.0.2)
-#              OPTIONS  configure options, separated by blanks
-#              OUT      DESTDIR of the installation (/out)
-#              JOBS     parallel make jobs (2)
-#              WORK     scratch directory, replaced (/tmp/pgxc-build)
+# Environment: SOURCE       the tarball, as seen inside the root (/source.tar.gz)
+#              FLEX_SOURCE  flex's tarball, for a root whose flex is too old; empty: there is none
+#              PREFIX       installation prefix (/opt/pgxc_1.0.2)
+#              OPTIONS      configure options, separated by blanks
+#              OUT          DESTDIR of the installation (/out)
+#              JOBS         parallel make jobs (2)
+#              WORK         scratch directory, replaced (/tmp/pgxc-build)
 #
-# stdout: one fact a line: "dropped --with-x: reason", "skipped contrib/x: reason", "flags ...",
+# stdout: one fact a line: "dropped --with-x: reason", "skipped contrib/x: reason", "flags ...", "flex X: built from source",
 #         "version ...", "library ..." (a shared library that guests need), "built PREFIX".
 # Exit:   0 built; 2 wrong use; 3 the tarball is not usable; 4 configure or make failed;
 #         5 something is missing after the installation. Anything but 0 comes with "error:" and "hint:" on stderr.
@@ -27,6 +29,7 @@ fail() { # code, error, hint
 }
 
 SOURCE=${SOURCE:-/source.tar.gz}
+FLEX_SOURCE=${FLEX_SOURCE:-}
 PREFIX=${PREFIX:-}
 OPTIONS=${OPTIONS:-}
 OUT=${OUT:-/out}
@@ -42,40 +45,54 @@ done
 
 # --- The tarball -------------------------------------------------------------------------------
 
-if [ ! -f "$SOURCE" ] || [ ! -r "$SOURCE" ]; then
-  fail 3 "source tarball $SOURCE cannot be read" "give the path of the Postgres-XC source tarball"
-fi
-[ -s "$SOURCE" ] || fail 3 "source tarball $SOURCE is empty" "download it again and compare its size"
-
 rm -rf "$WORK"
 mkdir -p "$WORK/probe" "$WORK/bin"
 log=$WORK/build.log
 : >"$log"
 
-if ! tar -tf "$SOURCE" >"$WORK/list" 2>"$WORK/list.err"; then
-  case $(head -c 3 "$SOURCE" | od -An -tx1) in
-    ' 1f 8b '* | ' 42 5a 68' | ' fd 37 7a') packed=1 ;; # gzip, bzip2, xz
-    *) packed='' ;;
-  esac
-  if [ -n "$packed" ] || [ -s "$WORK/list" ]; then
-    fail 3 "source tarball $SOURCE is truncated or damaged" "download it again: it breaks off after $(wc -l <"$WORK/list") entries"
+last_error() { # the most telling line of the end of the log
+  { tail -n 200 "$log" | grep -aE '(error|undefined reference|No rule|not found|configure: error)[: ]' | head -n 1; tail -n 1 "$log"; } |
+    head -n 1 | cut -c 1-200
+}
+# unpack TARBALL WHAT NAME: unpacks the source of WHAT below $WORK; its one directory is $top. NAME is that of a release.
+unpack() {
+  local packed
+  if [ ! -f "$1" ] || [ ! -r "$1" ]; then
+    fail 3 "source tarball $1 cannot be read" "give the path of the $2 source tarball"
   fi
-  fail 3 "$SOURCE is not a tar archive" "give the path of the Postgres-XC source tarball (pgxc-v1.0.2.tar.gz)"
-fi
-if grep -Eq '^/|(^|/)\.\.(/|$)' "$WORK/list"; then
-  fail 3 "source tarball $SOURCE has entries outside its own directory" "use the release tarball as published"
-fi
-sed 's|^\(\./\)*||; s|/.*||' "$WORK/list" | awk 'NF && !seen[$0]++' >"$WORK/tops"
-if [ "$(wc -l <"$WORK/tops")" -ne 1 ] || grep -Fxq -e configure -e ./configure "$WORK/list"; then
-  fail 3 "source tarball $SOURCE is not packed as one directory (top entries: $(head -n 3 "$WORK/tops" | paste -sd ' '))" \
-    "pack it so that configure is in one top directory, as in pgxc-v1.0.2/configure"
-fi
-top=$(cat "$WORK/tops")
-if ! grep -Fxq -e "$top/configure" -e "./$top/configure" "$WORK/list"; then
-  fail 3 "source tarball $SOURCE has no $top/configure" "use the source release of Postgres-XC, not a binary package"
-fi
-tar -C "$WORK" --no-same-owner -xf "$SOURCE" 2>>"$log" ||
-  fail 3 "source tarball $SOURCE cannot be unpacked in $WORK" "is there space left? $(tail -n 1 "$log")"
+  [ -s "$1" ] || fail 3 "source tarball $1 is empty" "download it again and compare its size"
+  case $(head -c 3 "$1" | od -An -tx1) in
+    ' 1f 8b '*) packed=gzip ;;
+    ' 42 5a 68') packed=bzip2 ;;
+    ' fd 37 7a') packed=xz ;;
+    *) packed= ;;
+  esac
+  if [ -n "$packed" ] && ! command -v "$packed" >/dev/null; then
+    fail 3 "source tarball $1 is packed with $packed, which this root does not have" "pack it with gzip"
+  fi
+  if ! tar -tf "$1" >"$WORK/list" 2>"$WORK/list.err"; then
+    if [ -n "$packed" ] || [ -s "$WORK/list" ]; then
+      fail 3 "source tarball $1 is truncated or damaged" "download it again: it breaks off after $(wc -l <"$WORK/list") entries"
+    fi
+    fail 3 "$1 is not a tar archive" "give the path of the $2 source tarball ($3.tar.gz)"
+  fi
+  if grep -Eq '^/|(^|/)\.\.(/|$)' "$WORK/list"; then
+    fail 3 "source tarball $1 has entries outside its own directory" "use the release tarball as published"
+  fi
+  sed 's|^\(\./\)*||; s|/.*||' "$WORK/list" | awk 'NF && !seen[$0]++' >"$WORK/tops"
+  if [ "$(wc -l <"$WORK/tops")" -ne 1 ] || grep -Fxq -e configure -e ./configure "$WORK/list"; then
+    fail 3 "source tarball $1 is not packed as one directory (top entries: $(head -n 3 "$WORK/tops" | paste -sd ' ' -))" \
+      "pack it so that configure is in one top directory, as in $3/configure"
+  fi
+  top=$(cat "$WORK/tops")
+  if ! grep -Fxq -e "$top/configure" -e "./$top/configure" "$WORK/list"; then
+    fail 3 "source tarball $1 has no $top/configure" "use the source release of $2, not a binary package"
+  fi
+  tar -C "$WORK" --no-same-owner -xf "$1" 2>>"$log" ||
+    fail 3 "source tarball $1 cannot be unpacked in $WORK" "is there space left? $(tail -n 1 "$log")"
+}
+
+unpack "$SOURCE" Postgres-XC pgxc-v1.0.2
 cd "$WORK/$top"
 [ -x configure ] || chmod +x configure
 
@@ -150,19 +167,20 @@ why_not() {
   esac
 }
 
+# Before bash 4.4 an empty array is an unbound variable, hence the + and - in what reads one.
 chosen=()
 drop() { # option, reason
   local option kept=()
   printf 'dropped %s: %s\n' "$1" "$2"
-  for option in "${chosen[@]}"; do [ "${option%%=*}" = "$1" ] || kept+=("$option"); done
-  chosen=("${kept[@]}")
+  for option in ${chosen[@]+"${chosen[@]}"}; do [ "${option%%=*}" = "$1" ] || kept+=("$option"); done
+  chosen=(${kept[@]+"${kept[@]}"})
 }
 
 set -f
 # shellcheck disable=SC2206  # a list of words
 wanted=($OPTIONS)
 set +f
-for option in "${wanted[@]}"; do
+for option in ${wanted[@]+"${wanted[@]}"}; do
   case $option in
     --prefix=*) continue ;; # PREFIX decides
     --*) ;;
@@ -172,7 +190,7 @@ for option in "${wanted[@]}"; do
   chosen+=("$option")
   if [ -n "$reason" ]; then drop "${option%%=*}" "$reason"; fi
 done
-for option in "${chosen[@]}"; do
+for option in ${chosen[@]+"${chosen[@]}"}; do
   if [ "$option" = --with-tcl ]; then chosen+=("--with-tclconfig=$(tcl_config_dir)"); fi
 done
 has_symbol deflate -lz || { chosen+=(--without-zlib); echo "dropped zlib: no library of that name to link with"; }
@@ -188,17 +206,38 @@ done
 if printf '#ifdef _FORTIFY_SOURCE\n#error on\n#endif\n' | compiles -O2; then :; else cflags="$cflags -U_FORTIFY_SOURCE"; fi
 printf 'flags %s\n' "$cflags"
 
-# Flex is named by a wrapper, for two reasons: configure compares only the third part of flex's version, so that
-# 2.6.4 seems older than 2.5.31; and since 2.6 a scanner leaves names such as yylex alone when they are macros
+# --- Flex ----------------------------------------------------------------------------------------
+
+# version_of PROGRAM: the first version that it tells, without letters
+version_of() { { "$1" --version 2>>"$log" || true; } | sed -n '1s/^[^0-9]*\([0-9][0-9.]*\).*/\1/p'; }
+# is_older VERSION OTHER. EL5's sort knows no versions.
+is_older() {
+  awk -v version="$1" -v other="$2" 'BEGIN {
+    split(version, v, "."); split(other, o, ".")
+    for (i = 1; i <= 4; i++) if (v[i] + 0 != o[i] + 0) exit !(v[i] + 0 < o[i] + 0)
+    exit 1
+  }'
+}
+# flex_from_source: builds it below $WORK, as the document does; its program is $flex
+flex_from_source() {
+  local top
+  # Each scanner that it makes goes through m4.
+  command -v m4 >/dev/null || fail 2 "flex cannot be built: m4 is not installed in this root" "install m4"
+  unpack "$FLEX_SOURCE" flex flex-2.5.35
+  # flex 2.6.4 uses a function that its headers declare for GNU programs only.
+  (
+    cd "$WORK/$top" && CC=$CC CFLAGS='-O2 -D_GNU_SOURCE' ./configure --prefix="$WORK/flex" && make && make install
+  ) >>"$log" 2>&1 || fail 4 "flex does not build: $(last_error)" "see $log inside the build root"
+  flex=$WORK/flex/bin/flex
+  [ -x "$flex" ] || fail 5 "$FLEX_SOURCE installed no flex" "is this the source of flex?"
+}
+
+# wrap PROGRAM: Flex is named by a wrapper, for two reasons: configure compares only the third part of flex's version, so
+# that 2.6.4 seems older than 2.5.31; and since 2.6 a scanner leaves names such as yylex alone when they are macros
 # already, as they are where a scanner is included into a parser of bison's with another prefix. The wrapper
 # forgets such a macro first.
-settings=()
-if flex=$(command -v flex); then
-  version=$("$flex" --version | sed 's/[^0-9.]*//')
-  if [ "$(printf '2.5.31\n%s\n' "$version" | sort -V | head -n 1)" != 2.5.31 ]; then
-    echo "dropped flex: version $version is older than 2.5.31"
-  else
-    cat >"$WORK/bin/flex" <<WRAPPER
+wrap() {
+  cat >"$WORK/bin/flex" <<WRAPPER
 #!/bin/sh
 output=
 for word; do
@@ -207,7 +246,7 @@ for word; do
     --outfile=*) output=\${word#--outfile=} ;;
   esac
 done
-'$flex' "\$@" || exit
+'$1' "\$@" || exit
 [ -n "\$output" ] && [ -f "\$output" ] || exit 0
 awk '
   held != "" {
@@ -219,22 +258,41 @@ awk '
   END { if (held != "") print held }
 ' "\$output" >"\$output.tmp" && mv "\$output.tmp" "\$output"
 WRAPPER
-    chmod 755 "$WORK/bin/flex"
-    settings+=("FLEX=$WORK/bin/flex")
+  chmod 755 "$WORK/bin/flex"
+}
+
+settings=()
+oldest=2.5.31 # that Postgres-XC takes
+lacks='this root has no flex'
+if flex=$(command -v flex); then
+  version=$(version_of "$flex")
+  if is_older "${version:-0}" $oldest; then
+    lacks="this root has flex ${version:-of no version}, which is older than $oldest"
+    echo "dropped flex: version ${version:-unknown} is older than $oldest"
+    flex=
   fi
+fi
+if [ -z "$flex" ] && [ -n "$FLEX_SOURCE" ]; then
+  flex_from_source
+  version=$(version_of "$flex")
+  if is_older "${version:-0}" $oldest; then
+    fail 3 "$FLEX_SOURCE is flex ${version:-of no version}, which is older than $oldest" "use the source of flex 2.5.35"
+  fi
+  echo "flex $version: built from source"
+fi
+if [ -n "$flex" ]; then
+  wrap "$flex"
+  settings+=("FLEX=$WORK/bin/flex")
 elif [ -z "$(find . -name 'scan.c' -path '*parser*' | head -n 1)" ] && [ -n "$(find . -name 'scan.l' | head -n 1)" ]; then
-  fail 3 "source tarball $SOURCE has no generated scanners and this root has no flex" "install flex and bison in the build root"
+  fail 3 "source tarball $SOURCE has no generated scanners and $lacks" \
+    "install flex $oldest or later in the build root, or name the source of flex 2.5.35 with FLEX_SOURCE"
 fi
 
 # --- Build ---------------------------------------------------------------------------------------
 
-last_error() { # the most telling line of the end of the log
-  { tail -n 200 "$log" | grep -aE '(error|undefined reference|No rule|not found|configure: error)[: ]' | head -n 1; tail -n 1 "$log"; } |
-    head -n 1 | cut -c 1-200
-}
 configure() {
-  printf '\n== configure %s\n' "${chosen[*]}" >>"$log"
-  CC=$CC CFLAGS=$cflags ./configure --prefix="$PREFIX" "${chosen[@]}" "${settings[@]}" >>"$log" 2>&1
+  printf '\n== configure %s\n' "${chosen[*]-}" >>"$log"
+  CC=$CC CFLAGS=$cflags ./configure --prefix="$PREFIX" ${chosen[@]+"${chosen[@]}"} ${settings[@]+"${settings[@]}"} >>"$log" 2>&1
 }
 build() { # directory: parallel first; old makefiles may trip over that, so what is left is made one by one
   make -C "$1" -j "$JOBS" >>"$log" 2>&1 || make -C "$1" >"$WORK/serial.log" 2>&1 || { cat "$WORK/serial.log" >>"$log"; return 1; }
@@ -244,7 +302,7 @@ configure || fail 4 "configure failed: $(last_error)" "see $log inside the build
 until build .; do
   culprit=
   for language in perl python tcl; do
-    case " ${chosen[*]} " in *" --with-$language "*) ;; *) continue ;; esac
+    case " ${chosen[*]-} " in *" --with-$language "*) ;; *) continue ;; esac
     [ -d "src/pl/pl$language" ] || [ "$language" = python ] || continue
     dir=src/pl/pl$language
     [ "$language" != python ] || dir=src/pl/plpython
