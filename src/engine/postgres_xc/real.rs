@@ -111,13 +111,14 @@ fn inside(prefix: &str) {
                 .replace(units::MARK_PROGRAM, &mark.display().to_string());
             as_nobody(
                 &format!(
-                    "export LD_LIBRARY_PATH={prefix}/lib; ulimit -s 10240; {command} >{}.log 2>&1 </dev/null &",
+                    "export LD_LIBRARY_PATH={prefix}/lib; ulimit -s 10240; {command} >{0}.log 2>&1 </dev/null & \
+                     echo $! >{0}.main",
                     setup.directory
                 ),
                 &password,
             );
             for listening in lines(&setup.unit_text, "ExecStartPost") {
-                as_nobody(&listening, &password);
+                as_nobody(&format!("export MAINPID=$(cat {}.main); {listening}", setup.directory), &password);
             }
             if let Ready::Query { port, sql, value } = setup.ready {
                 let mut answer = Err(String::new());
