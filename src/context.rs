@@ -11,6 +11,7 @@ use crate::{
     image::ImageDefinition,
     lab::{EngineKind, Failover, Lab, Node, Role, Spread},
     remote::Keys,
+    source::Source,
     sql::Login,
 };
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,18 @@ pub struct LockedSource {
     pub place: String,
     /// SHA-256 of its content.
     pub digest: String,
+}
+
+impl LockedSource {
+    /// What there is to record of a package.
+    pub fn of(source: &Source) -> LockedSource {
+        LockedSource { place: source.place.clone(), digest: source.digest.clone() }
+    }
+
+    /// The package, known by its digest alone: good for naming what was built from it.
+    pub fn source(&self) -> Source {
+        Source { path: PathBuf::new(), digest: self.digest.clone(), place: self.place.clone() }
+    }
 }
 
 /// What `up` decided, so that other commands know the lab as it runs, also without lab.yaml or after it changed.
@@ -39,6 +52,9 @@ pub struct Record {
     /// The source that the engine was built from, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<LockedSource>,
+    /// The source of the flex that it was built with, where the image's own is too old.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flex: Option<LockedSource>,
     /// What part of the memory the guests got.
     pub proportion: Proportion,
     /// Entries of the cache that the lab uses: they are never pruned.
@@ -283,6 +299,7 @@ mod tests {
             engine: EngineKind::PostgresXc,
             image: "debian-12".into(),
             source: None,
+            flex: None,
             proportion: Proportion::WHOLE,
             uses: Vec::new(),
             accelerator: Accelerator::Kvm,

@@ -25,11 +25,20 @@ pub(crate) const DISK: &str = "engine.ext4";
 /// Its SHA-256, in the form of `sha256sum`.
 pub(crate) const DISK_DIGEST: &str = "engine.ext4.sha256";
 
+/// The packages that a build is made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tarballs {
+    /// The engine's source.
+    pub engine: Source,
+    /// flex's source, where the guests' own is too old.
+    pub flex: Option<Source>,
+}
+
 /// A kit: a place in the cache, built or not.
 #[derive(Clone, Debug)]
 pub struct Kit {
     build: Build,
-    source: Source,
+    tarballs: Tarballs,
     definition: ImageDefinition,
     directory: PathBuf,
     builder: Builder,
@@ -54,8 +63,8 @@ impl Builder {
 }
 
 impl Kit {
-    /// The kit of this build of this source for guests of this image.
-    pub fn new(home: &Home, build: Build, source: Source, image: &Image) -> Kit {
+    /// The kit of this build of these packages for guests of this image.
+    pub fn new(home: &Home, build: Build, tarballs: Tarballs, image: &Image) -> Kit {
         let (cache, definition) = (home.cache(), image.definition.clone());
         let (builder, builder_inputs) = match definition.recipe {
             Recipe::Bake | Recipe::Cloud { .. } => {
@@ -65,10 +74,12 @@ impl Kit {
             }
             Recipe::Kickstart { .. } => (Builder::Image(image.root()), image.id().to_owned()),
         };
-        let inputs = [source.digest.as_str(), &build.script, &build.prefix, &build.options.join(" "), &builder_inputs]
-            .join("\n");
+        let options = build.options.join(" ");
+        let mut inputs = vec![tarballs.engine.digest.as_str(), &build.script, &build.prefix, &options, &builder_inputs];
+        inputs.extend(tarballs.flex.iter().map(|flex| flex.digest.as_str()));
+        let inputs = inputs.join("\n");
         let directory = cache.join("engines").join(format!("postgres-xc-{}", digest::short(&digest::of_text(&inputs))));
-        Kit { build, source, definition, directory, builder, lock: cache.join("engines.lock") }
+        Kit { build, tarballs, definition, directory, builder, lock: cache.join("engines.lock") }
     }
 
     /// Its name in the cache.
@@ -84,9 +95,9 @@ impl Kit {
         }
     }
 
-    /// The source that it is built from.
-    pub fn source(&self) -> &Source {
-        &self.source
+    /// The packages that it is built from.
+    pub fn tarballs(&self) -> &Tarballs {
+        &self.tarballs
     }
 
     /// The disk that guests mount at the prefix.
@@ -94,11 +105,11 @@ impl Kit {
         self.directory.join(DISK)
     }
 
-    /// What the build said: dropped options, skipped parts, versions.
+    /// What the build said: dropped options, skipped parts, a flex of its own.
     pub fn facts(&self) -> Vec<String> {
         let text = fs::read_to_string(self.directory.join("facts")).unwrap_or_default();
         text.lines()
-            .filter(|line| line.starts_with("dropped ") || line.starts_with("skipped "))
+            .filter(|line| ["dropped ", "skipped ", "flex "].iter().any(|kind| line.starts_with(kind)))
             .map(str::to_owned)
             .collect()
     }
@@ -142,7 +153,7 @@ impl Kit {
         let _ = fs::remove_dir_all(part.join("out"));
         fs::rename(&part, &self.directory)
             .or_error(Class::Host, || format!("cannot name `{}`", self.directory.display()))?;
-        Ok(Outcome::Changed(format!("built {} from {}", self.id(), self.source.place)))
+        Ok(Outcome::Changed(format!("built {} from {}", self.id(), self.tarballs.engine.place)))
     }
 
     /// The root that builds run in: made once per set of packages.
@@ -184,7 +195,8 @@ impl Kit {
             .args(["--mount", "--pid", "--net", "--ipc", "--fork", "--kill-child", "--", "bash", "-ceu", COMPILE])
             .env("BUILDER", self.builder.path())
             .env("SCRIPT", &script)
-            .env("TARBALL", &self.source.path)
+            .env("TARBALL", &self.tarballs.engine.path)
+            .env("FLEX", self.tarballs.flex.as_ref().map_or(Path::new(""), |flex| &flex.path))
             .env("SCRATCH", part.join("scratch"))
             .env("RESULT", &out)
             .env("PREFIX", &self.build.prefix)
@@ -192,7 +204,7 @@ impl Kit {
             .env("JOBS", jobs.to_string());
         let text = logged(command, log).await.map_err(|error| {
             error
-                .context(format!("`{}` does not build", self.source.place))
+                .context(format!("`{}` does not build", self.tarballs.engine.place))
                 .hint(format!("the whole log is `{}`", log.display()))
         })?;
         let _ = fs::remove_dir_all(part.join("scratch"));
@@ -247,8 +259,13 @@ mount --rbind /dev "$root/dev"
 mount --bind "$RESULT" "$root/out"
 : > "$root/source.tar.gz"
 mount --bind "$TARBALL" "$root/source.tar.gz"
+if [ -n "$FLEX" ]; then
+  : > "$root/flex.tar"
+  mount --bind "$FLEX" "$root/flex.tar"
+  FLEX=/flex.tar
+fi
 cp "$SCRIPT" "$root/build.sh"
-exec chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root SOURCE=/source.tar.gz PREFIX="$PREFIX" OPTIONS="$OPTIONS" JOBS="$JOBS" OUT=/out bash /build.sh
+exec chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root SOURCE=/source.tar.gz FLEX_SOURCE="$FLEX" PREFIX="$PREFIX" OPTIONS="$OPTIONS" JOBS="$JOBS" OUT=/out bash /build.sh
 "#;
 
 /// SHA-256 of a built engine's disk as it is recorded beside it. A build of a version that recorded none gets its
@@ -301,6 +318,33 @@ fn tree_bytes(path: &Path) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::{Engine, PostgresXc, fixture};
+
+    fn package(digest: &str) -> Source {
+        Source { path: PathBuf::new(), digest: digest.into(), place: "somewhere".into() }
+    }
+
+    fn kit(image: &str, flex: Option<&str>) -> Kit {
+        let (home, lab) = (Home::new("/nowhere"), fixture::document());
+        let build = PostgresXc.build(&lab).expect("it is built");
+        let definition = ImageDefinition::find(image).expect("it is part of the program");
+        let image = Image::new(&home, definition, &[], &lab.guest);
+        Kit::new(&home, build, Tarballs { engine: package("abc"), flex: flex.map(package) }, &image)
+    }
+
+    #[test]
+    fn only_a_flex_that_is_used_is_part_of_the_digest() {
+        // The digest of before there was any flex: what users have in their caches stays.
+        let build = PostgresXc.build(&fixture::document()).expect("it is built");
+        let builder = format!("bookworm {}", build.packages.join(" "));
+        let inputs = ["abc", &build.script, &build.prefix, &build.options.join(" "), &builder].join("\n");
+        let debian = kit("debian-12", None);
+        assert_eq!(debian.id(), format!("postgres-xc-{}", digest::short(&digest::of_text(&inputs))));
+
+        let ids = [None, Some("one"), Some("two")].map(|flex| kit("centos-5.9", flex).id().to_owned());
+        assert!(ids[0] != ids[1] && ids[1] != ids[2] && ids[0] != ids[2], "{ids:?}");
+        assert_eq!(kit("centos-5.9", Some("one")).id(), ids[1]);
+    }
 
     #[test]
     fn the_digest_of_a_disk_is_computed_once() {

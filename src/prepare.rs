@@ -14,7 +14,7 @@ use crate::{
     host::{Accelerator, Home, Host, LabDir, capacity, choose_accelerator, system},
     image::{Image, ImageDefinition, Recipe, Sources, TREE_VARIABLE},
     journal::Journal,
-    kit::Kit,
+    kit::{Kit, Tarballs},
     lab::{BootMode, EngineKind, HostKind, Lab, Size},
     remote::Keys,
     source,
@@ -28,6 +28,8 @@ use std::{
 
 /// Environment variable that names a source tarball of Postgres-XC.
 pub const SOURCE_VARIABLE: &str = "PGXC_SOURCE";
+/// Environment variable that names a source tarball of flex.
+pub const FLEX_VARIABLE: &str = "FLEX_SOURCE";
 /// Environment variable that passes over URLs.
 pub const OFFLINE_VARIABLE: &str = "PGXC_LAB_OFFLINE";
 /// Disk space that guests and data need at the least, beside the cache.
@@ -56,6 +58,9 @@ pub struct LockFile {
     /// SHA-256 of the source tarball.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source_digest: Option<String>,
+    /// flex's source, where the engine was built with one of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flex: Option<LockedSource>,
     /// What part of the memory the guests get.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proportion: Option<Proportion>,
@@ -148,8 +153,11 @@ pub async fn site(arguments: &Arguments, home: Home, purpose: Purpose, events: E
         lock.image = Some(definition.name.clone());
         lock.image_id = Some(image.id().to_owned());
         lock.engine = Some(engine.kind());
-        lock.source = kit.as_ref().map(|kit| kit.source().place.clone());
-        lock.source_digest = kit.as_ref().map(|kit| kit.source().digest.clone());
+        let source = kit.as_ref().map(|kit| LockedSource::of(&kit.tarballs().engine));
+        let flex = kit.as_ref().and_then(|kit| kit.tarballs().flex.as_ref()).map(LockedSource::of);
+        lock.source = source.as_ref().map(|source| source.place.clone());
+        lock.source_digest = source.as_ref().map(|source| source.digest.clone());
+        lock.flex = flex.clone();
         lock.proportion = Some(fitted.proportion);
         lock.write(&lock_path)?;
         Some(Record {
@@ -159,9 +167,8 @@ pub async fn site(arguments: &Arguments, home: Home, purpose: Purpose, events: E
                 .or_error(Class::LabFile, || format!("cannot find `{}`", file.display()))?,
             engine: engine.kind(),
             image: definition.name.clone(),
-            source: kit
-                .as_ref()
-                .map(|kit| LockedSource { place: kit.source().place.clone(), digest: kit.source().digest.clone() }),
+            source,
+            flex,
             proportion: fitted.proportion,
             uses: Vec::new(),
             accelerator,
@@ -220,12 +227,9 @@ pub fn recorded(
     let lab = config::parse(&record.lab_yaml, &record.lab_file).map_err(config::Problems::into_error)?;
     let lab = record.fitted(&lab)?;
     let engine = engine::of(record.engine);
-    let source = record.source.clone().map(|LockedSource { place, digest }| source::Source {
-        path: PathBuf::new(),
-        digest,
-        place,
-    });
-    let (image, kit) = bases(&home, &lab, engine.as_ref(), ImageDefinition::find(&record.image)?, source);
+    let flex = record.flex.as_ref().map(LockedSource::source);
+    let tarballs = record.source.as_ref().map(|engine| Tarballs { engine: engine.source(), flex });
+    let (image, kit) = bases(&home, &lab, engine.as_ref(), ImageDefinition::find(&record.image)?, tarballs);
     let login = context::login(&lab, keys)?;
     let (accelerator, journal) = (record.accelerator, Arc::new(journal));
     Ok(Site::new(Parts { lab, home, dir, image, engine, kit, accelerator, login, journal, events }))
@@ -245,10 +249,10 @@ fn bases(
     lab: &Lab,
     engine: &dyn Engine,
     definition: ImageDefinition,
-    source: Option<source::Source>,
+    tarballs: Option<Tarballs>,
 ) -> (Image, Option<Kit>) {
     let image = image_of(home, lab, engine, definition);
-    let kit = engine.build(lab).zip(source).map(|(build, source)| Kit::new(home, build, source, &image));
+    let kit = engine.build(lab).zip(tarballs).map(|(build, tarballs)| Kit::new(home, build, tarballs, &image));
     (image, kit)
 }
 
@@ -348,8 +352,8 @@ async fn choose_engine(
     home: &Home,
     (definition, purpose): (&ImageDefinition, Purpose),
     events: &Events,
-) -> Result<(Box<dyn Engine>, Option<source::Source>)> {
-    let override_path = std::env::var_os(SOURCE_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+) -> Result<(Box<dyn Engine>, Option<Tarballs>)> {
+    let override_path = named_by(SOURCE_VARIABLE);
     let mut kinds = lab.engines.clone();
     let settled = old.map(|record| record.engine).or(if override_path.is_some() { None } else { lock.engine });
     if let Some(settled) = settled.filter(|kind| kinds.contains(kind)) {
@@ -385,17 +389,21 @@ async fn choose_engine(
             return Ok((engine, None));
         }
         // What is built needs no source again: the digest names the build.
-        if let (None, Some(digest), Some(build)) = (&override_path, &lock.source_digest, engine.build(lab)) {
+        let named = override_path.is_some() || (definition.flex.is_some() && named_by(FLEX_VARIABLE).is_some());
+        if let (false, Some(digest), Some(build)) = (named, &lock.source_digest, engine.build(lab)) {
             let place = lock.source.clone().unwrap_or_default();
-            let source = source::Source { path: PathBuf::new(), digest: digest.clone(), place };
+            let engine_source = source::Source { path: PathBuf::new(), digest: digest.clone(), place };
+            let flex = lock.flex.as_ref().filter(|_| definition.flex.is_some()).map(LockedSource::source);
+            let tarballs = Tarballs { engine: engine_source, flex };
             let image = image_of(home, lab, engine.as_ref(), definition.clone());
-            if Kit::new(home, build, source.clone(), &image).is_built() {
-                return Ok((engine, Some(source)));
+            if Kit::new(home, build, tarballs.clone(), &image).is_built() {
+                return Ok((engine, Some(tarballs)));
             }
         }
         let cache = home.cache().join("sources");
         let request = source::Request {
             override_path: override_path.clone(),
+            variable: SOURCE_VARIABLE,
             places: &lab.cluster.source,
             base: &lab.directory,
             cache: &cache,
@@ -411,13 +419,14 @@ async fn choose_engine(
                 .iter()
                 .map(|(place, why)| format!("engine `{}`: source {place} passed over: {why}", kind.as_str())),
         );
+        let flex = async || find_flex(lab, lock, old, home, (definition, purpose), events).await;
         if let Some(source) = found.source {
-            return Ok((engine, Some(source)));
+            return Ok((engine, Some(Tarballs { engine: source, flex: flex().await? })));
         }
         let url = lab.cluster.source.iter().find(|place| place.contains("://"));
         if let Some(place) = url.filter(|_| purpose == Purpose::Look && old.is_none() && !is_offline()) {
             events.note(format!("`up` would look for the source of `{}` at {place}", kind.as_str()));
-            return Ok((engine, Some(unknown_source(place))));
+            return Ok((engine, Some(Tarballs { engine: unknown_source(place), flex: flex().await? })));
         }
         buildable = buildable.or(Some(engine));
     }
@@ -425,11 +434,63 @@ async fn choose_engine(
     if let (Purpose::Look, None, Some(engine)) = (purpose, old, buildable) {
         let missing = format!("no source of `{}` is here: this is the plan with one", engine.kind().as_str());
         passed_over.into_iter().chain([missing]).for_each(|why| events.note(why));
-        return Ok((engine, Some(unknown_source("nowhere yet"))));
+        let flex = find_flex(lab, lock, old, home, (definition, purpose), events).await?;
+        return Ok((engine, Some(Tarballs { engine: unknown_source("nowhere yet"), flex })));
     }
     Err(Error::new(Class::Image, "none of lab.yaml's engines can be had")
         .evidence(passed_over.join("\n"))
         .hint(format!("name a source tarball with {SOURCE_VARIABLE}=/path/to/pgxc-v1.0.2.tar.gz, or add `postgres-fdw` to the list `engine`")))
+}
+
+/// The source package that this environment variable names.
+fn named_by(variable: &str) -> Option<PathBuf> {
+    std::env::var_os(variable).filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
+/// flex's source, for guests whose own flex is too old. Without it a source package that holds its generated scanners can
+/// be built still, so it is no error that there is none.
+async fn find_flex(
+    lab: &Lab,
+    lock: &LockFile,
+    old: Option<&Record>,
+    home: &Home,
+    (definition, purpose): (&ImageDefinition, Purpose),
+    events: &Events,
+) -> Result<Option<source::Source>> {
+    let Some(version) = &definition.flex else { return Ok(None) };
+    let override_path = named_by(FLEX_VARIABLE);
+    let request = source::Request {
+        pinned: lock.flex.as_ref().filter(|_| override_path.is_none()).map(|flex| flex.digest.as_str()),
+        override_path,
+        variable: FLEX_VARIABLE,
+        places: &lab.cluster.flex,
+        base: &lab.directory,
+        cache: &home.cache().join("sources"),
+        offline: is_offline() || purpose == Purpose::Look,
+    };
+    let found = source::obtain(&request, events, "source").await?;
+    if found.source.is_some() {
+        return Ok(found.source);
+    }
+    let plans = purpose == Purpose::Look && old.is_none();
+    let url = lab.cluster.flex.iter().find(|place| place.contains("://"));
+    if let Some(place) = url.filter(|_| plans && !is_offline()) {
+        events.note(format!("`up` would look for the source of flex at {place}"));
+        return Ok(Some(unknown_source(place)));
+    }
+    for (place, why) in &found.passed_over {
+        events.note(format!("flex: source {place} passed over: {why}"));
+    }
+    if plans {
+        events.note("no source of flex is here: this is the plan with one");
+        return Ok(Some(unknown_source("nowhere yet")));
+    }
+    events.note(format!(
+        "flex {version} of image `{}` is too old to make scanners of Postgres-XC, and no source of another one is here: only a \
+         source package that holds its generated scanners can be built; {FLEX_VARIABLE}=/path/to/flex-2.5.35.tar.bz2 names one",
+        definition.name
+    ));
+    Ok(None)
 }
 
 /// A source that nobody has looked for: good for a plan only.

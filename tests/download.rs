@@ -75,7 +75,7 @@ impl Home {
         let places: Vec<String> = places.iter().map(|place| place.to_string()).collect();
         let With { override_path, pinned, offline } = with;
         let (base, cache) = (self.directory.path(), &self.cache());
-        let request = Request { override_path, places: &places, base, cache, pinned, offline };
+        let request = Request { override_path, variable: "PGXC_SOURCE", places: &places, base, cache, pinned, offline };
         let search = obtain(&request, &self.events, "build/source");
         tokio::time::timeout(Duration::from_secs(60), search).await.expect("it ends")
     }

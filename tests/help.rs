@@ -84,7 +84,7 @@ fn exit_codes_and_variables_are_documented() {
     for class in Class::ALL {
         assert!(help.contains(&format!("{:>3}  {}", class.exit_code(), class.meaning())), "{class:?}: {help}");
     }
-    for variable in [cli::FILE_VARIABLE, cli::HOME_VARIABLE, "PGXC_SOURCE", "NO_COLOR"] {
+    for variable in [cli::FILE_VARIABLE, cli::HOME_VARIABLE, "PGXC_SOURCE", "FLEX_SOURCE", "NO_COLOR"] {
         assert!(help.contains(variable), "{variable}: {help}");
     }
 }

@@ -24,6 +24,7 @@ fn pgxc_lab(home: &Path, arguments: &[&str]) -> Output {
         .args(arguments)
         .env_remove("PGXC_LAB_FILE")
         .env_remove("PGXC_SOURCE")
+        .env_remove("FLEX_SOURCE")
         .output()
         .expect("the binary of this crate runs")
 }

@@ -138,6 +138,7 @@ fn the_documents_lab_with_centos_5_can_be_planned_anywhere() {
         .env("PGXC_LAB_FILE", directory.path().join("lab.yaml"))
         .env("PGXC_LAB_OFFLINE", "1")
         .env_remove("PGXC_SOURCE")
+        .env_remove("FLEX_SOURCE")
         .env_remove("CENTOS_TREE")
         .output()
         .expect("the program runs");
@@ -154,6 +155,52 @@ fn the_documents_lab_with_centos_5_can_be_planned_anywhere() {
     insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
         insta::assert_snapshot!("plan-document-centos-5.9", String::from_utf8_lossy(&output.stdout));
     });
+}
+
+/// What `plan` says of the document's lab with this image, with FLEX_SOURCE, and what it ends with.
+fn planned(image: &str, flex: &str) -> (Option<i32>, String, String) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let lab = fs::read_to_string("lab.yaml").expect("it is there");
+    let lab = lab.replace("\nimage: [centos-5.9, debian-12]\n", &format!("\nimage: {image}\n"));
+    let lab = lab.replace("\nengine: [postgres-xc, postgres-fdw]\n", "\nengine: postgres-xc\n");
+    fs::write(directory.path().join("lab.yaml"), lab).expect("a file");
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_pgxc-lab"))
+        .arg("--home")
+        .arg(directory.path().join("home"))
+        .args(["--file", &directory.path().join("lab.yaml").display().to_string(), "plan"])
+        .env("PGXC_LAB_OFFLINE", "1")
+        .env_remove("PGXC_SOURCE")
+        .env_remove("CENTOS_TREE")
+        .env("FLEX_SOURCE", flex)
+        .output()
+        .expect("the program runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn flex_is_looked_for_where_the_images_own_is_too_old_only() {
+    let (code, plan, said) = planned("centos-5.9", "");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(plan.contains("build flex, then the engine"), "{plan}");
+    for words in
+        ["flex: source ./flex-2.5.35.tar.bz2 passed over", "no source of flex is here: this is the plan with one"]
+    {
+        assert!(said.contains(words), "`{words}` is missing in\n{said}");
+    }
+    // A file that was named is the one that is meant.
+    let (code, _, said) = planned("centos-5.9", "/nowhere");
+    assert_eq!(code, Some(5), "{said}");
+    assert!(said.contains("FLEX_SOURCE names `/nowhere`, which cannot be taken"), "{said}");
+
+    for flex in ["", "/nowhere"] {
+        let (code, plan, said) = planned("debian-12", flex);
+        assert_eq!(code, Some(0), "{said}");
+        assert!(
+            plan.contains("build the engine") && !plan.contains("flex") && !said.contains("flex"),
+            "{plan}\n{said}"
+        );
+    }
 }
 
 /// A lab of three hosts, each node of it somewhere.

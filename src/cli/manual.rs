@@ -5,7 +5,7 @@ use crate::error::Class;
 use crate::{
     drill,
     lab::EngineKind,
-    prepare::{OFFLINE_VARIABLE, SOURCE_VARIABLE},
+    prepare::{FLEX_VARIABLE, OFFLINE_VARIABLE, SOURCE_VARIABLE},
     verify::{self, Suite},
 };
 use clap::{Command, CommandFactory};
@@ -275,10 +275,11 @@ EXAMPLES
   pgxc-lab man --out /usr/local/share/man/man1";
 
 /// Variables of the environment and what they do.
-const VARIABLES: [(&str, &str); 6] = [
+const VARIABLES: [(&str, &str); 7] = [
     (FILE_VARIABLE, "the lab file, unless --file names one"),
     (HOME_VARIABLE, "where labs and the cache are kept, unless --home says"),
     (SOURCE_VARIABLE, "Postgres-XC's source package: before lab.yaml's places"),
+    (FLEX_VARIABLE, "flex's source package, for images whose own is too old: likewise"),
     (OFFLINE_VARIABLE, "anything: URLs among those places are passed over"),
     ("NO_COLOR", "no colours"),
     ("TERM", "`dumb`: plain lines instead of rows"),

@@ -12,7 +12,7 @@ use crate::{
         since,
         unit::Units,
     },
-    prepare::{OFFLINE_VARIABLE, SOURCE_VARIABLE},
+    prepare::{FLEX_VARIABLE, OFFLINE_VARIABLE, SOURCE_VARIABLE},
     ui::{self, Table},
 };
 use jiff::{Timestamp, tz::TimeZone};
@@ -98,10 +98,10 @@ async fn install(arguments: &Arguments, at: &str) -> Result<u8> {
     };
     let lab = crate::config::load(&arguments.file()).map_err(crate::config::Problems::into_error)?.lab;
     let mut variables = Vec::new();
-    for name in [SOURCE_VARIABLE, OFFLINE_VARIABLE] {
+    for name in [SOURCE_VARIABLE, FLEX_VARIABLE, OFFLINE_VARIABLE] {
         let Some(value) = env::var_os(name).filter(|value| !value.is_empty()) else { continue };
-        // A path from here means nothing to a timer; the other variable only has to be there.
-        let value = if name == SOURCE_VARIABLE { absolute(value.into())?.into() } else { value };
+        // A path from here means nothing to a timer; the last variable only has to be there.
+        let value = if name == OFFLINE_VARIABLE { value } else { absolute(value.into())?.into() };
         let value = value.into_string().map_err(|value| {
             Error::new(Class::Usage, format!("{name} is `{}`, which cannot stand in a unit", value.display()))
         })?;

@@ -6,7 +6,7 @@ use crate::{
     error::Result,
     event::{Event, Events},
     executor::{Apply, Foresight},
-    plan,
+    plan::{self, Action},
     prepare::{self, Purpose},
     ui::Table,
 };
@@ -46,10 +46,15 @@ pub async fn run(arguments: &Arguments) -> Result<u8> {
             };
             broken |= foresight == Foresight::Changes;
             changes += usize::from(foresight == Foresight::Changes);
+            // Only the site knows what the build needs besides the engine's source.
+            let title = match (&step.action, &site.kit) {
+                (Action::Build, Some(kit)) if kit.tarballs().flex.is_some() => "build flex, then the engine",
+                _ => step.title,
+            };
             let host = step.node.as_deref().and_then(|name| site.lab.node(name)?.on.as_ref());
             let mut row = vec![
                 step.id.clone(),
-                step.title.to_owned(),
+                title.to_owned(),
                 why.as_ref().map_or_else(|| word.to_owned(), |why| format!("nothing: {why}")),
             ];
             if site.lab.hosts.is_some() {

@@ -106,6 +106,9 @@ pub(super) const KEEP: &str = "14";
 pub(super) const VERSION: &str = "1.0.2";
 pub(super) const SOURCE: &[&str] =
     &["./pgxc-v1.0.2.tar.gz", "https://sourceforge.net/projects/postgres-xc/files/latest/download"];
+/// The document's version, where the project published it then.
+pub(super) const FLEX: &[&str] =
+    &["./flex-2.5.35.tar.bz2", "https://downloads.sourceforge.net/flex/flex-2.5.35.tar.bz2"];
 /// Followed by `_` and the version for the prefix itself.
 pub(super) const LINK: &str = "/opt/pgxc";
 pub(super) const CONFIGURE: &[&str] = &[

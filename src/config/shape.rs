@@ -187,6 +187,9 @@ pub(super) struct ClusterFile {
     /// Places of its source, tried in order: paths (from the directory of lab.yaml) and http(s) URLs.
     #[schemars(extend("default" = defaults::SOURCE))]
     pub source: Field<Texts>,
+    /// Places of flex's source, likewise; used only where the image's own flex is too old for Postgres-XC.
+    #[schemars(extend("default" = defaults::FLEX))]
+    pub flex: Field<Texts>,
     /// Directory in the guests that it is installed to; left out: the link, `_` and the version.
     pub prefix: Field<String>,
     /// Symbolic link to it.

@@ -195,6 +195,7 @@ vm.overcommit_memory = 0",
         cluster: Cluster {
             version: "1.0.2".to_owned(),
             source: Vec::new(),
+            flex: Vec::new(),
             prefix: "/opt/pgxc_1.0.2".to_owned(),
             link: "/opt/pgxc".to_owned(),
             configure: vec!["--with-pgport=1921".to_owned(), "--with-wal-blocksize=16".to_owned()],

@@ -30,6 +30,10 @@ pub struct ImageDefinition {
     /// does not say has none.
     #[serde(default)]
     pub builder: Option<String>,
+    /// Version of the flex among its packages, said only where that is older than Postgres-XC wants: engines are built
+    /// there with one from source.
+    #[serde(default)]
+    pub flex: Option<String>,
     /// Kernel command line.
     pub cmdline: String,
     /// CPU model under emulation, in qemu's words.
@@ -198,6 +202,19 @@ mod tests {
             }
         }
         assert_eq!(disks, 5);
+    }
+
+    #[test]
+    fn an_old_flex_is_that_of_centos_5_only() {
+        for dir in IMAGES.dirs() {
+            let name = dir.path().display().to_string();
+            let definition = ImageDefinition::find(&name).expect("it is part of the program");
+            let old = (definition.system == System::El5).then(|| "2.5.4a".to_owned());
+            assert_eq!(definition.flex, old, "{name}");
+            // Building it takes m4, and unpacking what the project published takes bzip2.
+            let has = |package: &str| definition.packages.iter().any(|one| one == package);
+            assert!(definition.flex.is_none() || (has("m4") && has("bzip2")), "{name}");
+        }
     }
 
     #[test]

@@ -251,6 +251,8 @@ pub struct Cluster {
     pub version: String,
     /// Places of its source tarball, tried in order: a path or an http(s) URL.
     pub source: Vec<String>,
+    /// Places of flex's source tarball, likewise, for images whose own flex is too old.
+    pub flex: Vec<String>,
     /// Installation prefix in the guests, e.g. `/opt/pgxc_1.0.2`.
     pub prefix: String,
     /// Symbolic link to the prefix, e.g. `/opt/pgxc`.

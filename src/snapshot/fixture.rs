@@ -56,6 +56,7 @@ pub(super) fn manifest(lab: &str, name: &str) -> Manifest {
         record: Record {
             image: "debian-12".into(),
             source: None,
+            flex: None,
             lab_yaml: "name: x\n".into(),
             lab_file: "/lab.yaml".into(),
             engine: EngineKind::PostgresXc,

@@ -66,15 +66,17 @@ pub struct Source {
     pub path: PathBuf,
     /// SHA-256 of its content, in hexadecimal.
     pub digest: String,
-    /// The place that gave it, as it was written, or `PGXC_SOURCE`.
+    /// The place that gave it, as it was written, or the environment variable that named it.
     pub place: String,
 }
 
 /// What is looked for, and where.
 #[derive(Clone, Debug)]
 pub struct Request<'a> {
-    /// `PGXC_SOURCE`: this file and nothing else.
+    /// What `variable` names: this file and nothing else.
     pub override_path: Option<PathBuf>,
+    /// The environment variable that may name the package: `PGXC_SOURCE`, `FLEX_SOURCE`.
+    pub variable: &'a str,
     /// Places in order of preference: paths, file URLs, http(s) URLs.
     pub places: &'a [String],
     /// Where relative paths start: the directory of lab.yaml.
@@ -100,11 +102,11 @@ pub struct Found {
 ///
 /// # Errors
 /// - [`Class::LabFile`]: a place is neither a path nor a URL; nothing was tried.
-/// - [`Class::Image`]: `PGXC_SOURCE` names no package, or a package is not the one that lab.lock recorded.
+/// - [`Class::Image`]: the environment variable names no package, or a package is not the one that lab.lock recorded.
 /// - [`Class::Host`], [`Class::Locked`]: the cache cannot be written, e.g. because the disk is full.
 pub async fn obtain(request: &Request<'_>, events: &Events, step: &str) -> Result<Found> {
     if let Some(path) = &request.override_path {
-        let source = overridden(path, request.pinned).await?;
+        let source = overridden(path, request).await?;
         return Ok(Found { source: Some(source), passed_over: Vec::new() });
     }
     // All of them first: a mistake in the last place must not show only on the day when the first one is down.
@@ -121,7 +123,7 @@ pub async fn obtain(request: &Request<'_>, events: &Events, step: &str) -> Resul
         };
         match result {
             Ok((path, digest)) => {
-                agree(text, &path, &digest, request.pinned, matches!(place, Place::Url(_)))?;
+                agree(text, &path, &digest, request, matches!(place, Place::Url(_)))?;
                 let source = Some(Source { path, digest, place: text.to_owned() });
                 return Ok(Found { source, passed_over });
             }
@@ -143,15 +145,16 @@ pub async fn fetch(url: &str, into: &Path, events: &Events, step: &str) -> Resul
     Ok(partial.path().to_owned())
 }
 
-/// Who sets `PGXC_SOURCE` means that file: falling through to another one would be a surprise.
-async fn overridden(path: &Path, pinned: Option<&str>) -> Result<Source> {
+/// Who sets the variable means that file: falling through to another one would be a surprise.
+async fn overridden(path: &Path, request: &Request<'_>) -> Result<Source> {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let variable = request.variable;
     let digest = local(&path).await.map_err(|error| {
-        let error = error.context(format!("PGXC_SOURCE names `{}`, which cannot be taken", path.display()));
-        error.hint("set PGXC_SOURCE to the source package, or unset it to look at the places of lab.yaml")
+        let error = error.context(format!("{variable} names `{}`, which cannot be taken", path.display()));
+        error.hint(format!("set {variable} to the source package, or unset it to look at the places of lab.yaml"))
     })?;
-    agree("PGXC_SOURCE", &path, &digest, pinned, false)?;
-    Ok(Source { path, digest, place: "PGXC_SOURCE".into() })
+    agree(variable, &path, &digest, request, false)?;
+    Ok(Source { path, digest, place: variable.into() })
 }
 
 /// The digest of a package on this host.
@@ -219,17 +222,18 @@ async fn remote(
 }
 
 /// A package other than the recorded one is refused; neither it nor the recorded one is touched.
-fn agree(place: &str, path: &Path, digest: &str, pinned: Option<&str>, downloaded: bool) -> Result<()> {
-    let Some(pinned) = pinned.filter(|pinned| !pinned.eq_ignore_ascii_case(digest)) else { return Ok(()) };
+fn agree(place: &str, path: &Path, digest: &str, request: &Request<'_>, downloaded: bool) -> Result<()> {
+    let Some(pinned) = request.pinned.filter(|pinned| !pinned.eq_ignore_ascii_case(digest)) else { return Ok(()) };
     let stays = if downloaded { format!("; it stays at {}", path.display()) } else { String::new() };
     let error =
         Error::new(Class::Image, format!("the source package from `{place}` is not the one that lab.lock records"))
             .evidence(format!("lab.lock records sha256 {pinned}"))
             .evidence(format!("the package has sha256   {digest}{stays}"));
-    Err(error.hint(
-        "to go on with the recorded package, name a file that has its digest in PGXC_SOURCE or in the list of places; \
+    Err(error.hint(format!(
+        "to go on with the recorded package, name a file that has its digest in {} or in the list of places; \
          to take the new one, remove the source's digest from lab.lock and run again",
-    ))
+        request.variable
+    )))
 }
 
 /// Why a place was passed over, in one sentence.

@@ -100,6 +100,7 @@ impl Bench {
             // Tests reach for nothing outside this machine but its package mirror.
             .env("PGXC_LAB_OFFLINE", "1")
             .env_remove("PGXC_SOURCE")
+            .env_remove("FLEX_SOURCE")
             .stdin(Stdio::null());
         if let Some(source) = &self.source {
             command.env("PGXC_SOURCE", source);

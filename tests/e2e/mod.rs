@@ -3,6 +3,7 @@
 //! They need root and `scripts/setup`. Run by `./scripts/test`, one after the other: guests need the cores.
 
 mod bench;
+mod build;
 mod eight;
 mod fdw;
 mod host;

@@ -10,6 +10,7 @@ use crate::{
 pub(super) fn cluster(check: &mut Checker, file: &ClusterFile, components: &Drafts) -> Option<Cluster> {
     let version = check.value(&file.version, defaults::VERSION, scalars::version);
     let source = check.names(&file.source, defaults::SOURCE, "source", scalars::source);
+    let flex = check.names(&file.flex, defaults::FLEX, "source", scalars::source);
     let link = check.value(&file.link, defaults::LINK, scalars::absolute);
     let base = link.as_deref().unwrap_or(defaults::LINK);
     let default_prefix = format!("{base}_{}", version.as_deref().unwrap_or(defaults::VERSION));
@@ -36,6 +37,7 @@ pub(super) fn cluster(check: &mut Checker, file: &ClusterFile, components: &Draf
     Some(Cluster {
         version: version?,
         source,
+        flex,
         prefix: prefix?,
         link: link?,
         configure,
