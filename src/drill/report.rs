@@ -155,8 +155,8 @@ pub fn halved(transfers: &[i64]) -> Option<String> {
     let ids: Vec<String> = transfers.iter().map(i64::to_string).collect();
     (!ids.is_empty()).then(|| {
         format!(
-            "{} × there by half, and no client was told of it: datanodes of 1.0 take what a lost coordinator had prepared \
-             for aborted: {}",
+            "{} × there by half, and no client was told of a commit: datanodes of 1.0 take what is prepared for aborted when \
+             the GTM has forgotten it: {}",
             ids.len(),
             ids.join(", ")
         )
