@@ -134,6 +134,11 @@ impl Observer {
         let one = |text: String| vec![vec![Some(text)]];
         Ok(match &ask.act {
             Act::Sql(sql) => self.session(&ask.at, patience).await?.query(sql).await?,
+            Act::Removal(sql) => {
+                let server = self.session(&ask.at, patience).await?;
+                server.query(&format!("set statement_timeout = {}", (patience / 2).as_millis())).await?;
+                server.query(sql).await?
+            }
             Act::EachDatabase(sql) => self.each_database(&ask.at, sql, patience).await?,
             Act::Refused(sql) => match self.session(&ask.at, patience).await?.query(sql).await {
                 Ok(_) => Vec::new(),
@@ -285,7 +290,9 @@ pub(super) enum Close {
 /// A question that should have had an answer.
 fn unanswered(ask: &Ask, error: &Error) -> Finding {
     let expected = match &ask.act {
-        Act::Sql(sql) | Act::EachDatabase(sql) | Act::Copy { sql, .. } => format!("`{}` works", shortened(sql)),
+        Act::Sql(sql) | Act::Removal(sql) | Act::EachDatabase(sql) | Act::Copy { sql, .. } => {
+            format!("`{}` works", shortened(sql))
+        }
         Act::Shell(line) => format!("`{}` works", shortened(line)),
         Act::Refused(_) | Act::Serves | Act::GtmRole | Act::NextGxid | Act::NodeList(_) | Act::Plan => {
             "an answer".into()

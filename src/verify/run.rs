@@ -6,10 +6,10 @@ use super::{
     observe::{Broken, Close, Observer},
     report::{Report, Result as CheckResult},
     script::Script,
-    seen::Seen,
+    seen::{Seen, Sight},
     sweep::{self, Sweep},
 };
-use crate::engine::is_transient;
+use crate::engine::{Row, is_transient};
 use std::{collections::BTreeSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -123,6 +123,25 @@ impl Run<'_> {
     }
 }
 
+/// Says who holds what could not be removed.
+fn blamed(findings: Findings, holders: Seen) -> Findings {
+    let told = |sight: &Sight| {
+        let row =
+            |row: &Row| Some(format!("`{}` has {} locked by {}", sight.at, row[0].as_ref()?, row.get(1)?.as_ref()?));
+        sight.rows.iter().filter_map(row).collect::<Vec<_>>()
+    };
+    let held: Vec<String> = holders.all("holders/").flat_map(told).collect();
+    if held.is_empty() {
+        return findings;
+    }
+    let blame = |finding: Finding| Finding {
+        seen: format!("{}; {}", finding.seen, held.join("; ")),
+        remedy: "`pgxc-lab up` ends what a crash left prepared; a session ends with its client".into(),
+        ..finding
+    };
+    Findings(findings.0.into_iter().map(blame).collect())
+}
+
 /// Looks and removes until nothing is left.
 async fn clean(observer: &Observer, sweep: &Sweep) -> Result<(), Findings> {
     // A run that is interrupted cleans up like any other.
@@ -147,12 +166,36 @@ async fn clean(observer: &Observer, sweep: &Sweep) -> Result<(), Findings> {
             Err(findings) => {
                 observer.close(Close::All).await;
                 refused += 1;
-                if refused == sweep::TRIES {
-                    return Err(findings);
+                // A server that waited until it gave up would do so again.
+                let waited = findings.0.iter().any(|finding| finding.seen.contains(sweep::GIVEN_UP));
+                if refused == sweep::TRIES || waited {
+                    return Err(blamed(findings, observe(&(sweep.holders)(&observer.lab)).await.unwrap_or_default()));
                 }
             }
         }
     }
     let remedy = format!("drop what begins with `{}` by hand", super::check::PREFIX);
     Err(Finding::wrong("the cluster", "nothing is left of the checks", "something comes back", remedy).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_holds_what_cannot_be_removed_is_told() {
+        let stuck = || Findings(vec![Finding::wrong("coordinate_1", "`drop table x` works", "it gave up", "look")]);
+        assert_eq!(blamed(stuck(), Seen::default()), stuck());
+        let row = |holder: &str| vec![Some("pgxc_lab_verify_x".to_owned()), Some(holder.to_owned())];
+        let sight = |at: &str, rows| Sight { key: format!("holders/{at}"), at: at.into(), rows };
+        let seen = Seen(vec![
+            sight("coordinate_1", Vec::new()),
+            sight("datanode_2", vec![row("prepared transaction `T7`"), row("the session of process 9")]),
+        ]);
+        assert_eq!(
+            blamed(stuck(), seen).0[0].seen,
+            "it gave up; `datanode_2` has pgxc_lab_verify_x locked by prepared transaction `T7`; \
+             `datanode_2` has pgxc_lab_verify_x locked by the session of process 9"
+        );
+    }
 }

@@ -31,11 +31,19 @@ impl Session {
         self.ask(key, Act::Sql(sql.into()))
     }
 
+    /// Has something removed, in a session for that.
+    pub fn removal(&self, key: impl Into<String>, sql: impl Into<String>) -> Ask {
+        self.clone().apart(REMOVALS).ask(key, Act::Removal(sql.into()))
+    }
+
     /// Asks for anything.
     pub fn ask(&self, key: impl Into<String>, act: Act) -> Ask {
         Ask { key: key.into(), at: self.clone(), act }
     }
 }
+
+/// The number of sessions that remove things.
+const REMOVALS: u8 = u8::MAX;
 
 /// One question.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +64,9 @@ pub enum Act {
     /// In every database, in one snapshot: a query whose rows end with a statement, and then these statements; the answer is
     /// their rows, each behind the database and what stood before its statement.
     EachDatabase(String),
+    /// A statement that waits for locks; the server gives it up before the question does, so that no session of it waits on
+    /// and on. In a session of its own, whose setting it changes.
+    Removal(String),
     /// A statement that the server should refuse; the answer is its words, or no row when it took it.
     Refused(String),
     /// A COPY from these lines; the answer is the number of rows that it took.

@@ -6,11 +6,11 @@ use crate::{
     verify::{
         script::{Script, Session},
         seen::{Seen, Sight},
-        sweep::Sweep,
+        sweep::{HOLDERS, Sweep},
     },
 };
 
-pub(in crate::verify) const SWEEP: Sweep = Sweep { look, remove };
+pub(in crate::verify) const SWEEP: Sweep = Sweep { look, remove, holders };
 
 /// Not the partitions: they go with their parent.
 const TABLES: &str =
@@ -30,15 +30,20 @@ fn remove(lab: &Lab, seen: &Seen) -> Script {
     if let Some((on, sight)) = known {
         let drop = |name: &str| {
             let sql = format!("select pgxc_lab.drop_distributed_table('{name}')");
-            Session::with(&on).sql(format!("drop/{name}"), sql)
+            Session::with(&on).removal(format!("drop/{name}"), sql)
         };
         return Script::default().in_turn(sight.text().lines().map(drop).collect::<Vec<_>>());
     }
     let lanes = datanodes(lab).into_iter().filter_map(|on| {
         let names = some(&on, "datanode")?.text().replace('\n', ", ");
-        Some(vec![Session::with(&on).sql(format!("drop/{}", on.name), format!("drop table if exists {names}"))])
+        Some(vec![Session::with(&on).removal(format!("drop/{}", on.name), format!("drop table if exists {names}"))])
     });
     Script::default().together(lanes)
+}
+
+fn holders(lab: &Lab) -> Script {
+    Script::default()
+        .together([each(&coordinators(lab), "holders", HOLDERS), each(&datanodes(lab), "holders", HOLDERS)].concat())
 }
 
 #[cfg(test)]
@@ -59,7 +64,7 @@ mod tests {
             .flatten()
             .flatten()
             .map(|ask| match ask.act {
-                Act::Sql(sql) => format!("{}: {sql}", ask.at.name),
+                Act::Sql(sql) | Act::Removal(sql) => format!("{}: {sql}", ask.at.name),
                 other => panic!("{other:?}"),
             })
             .collect()

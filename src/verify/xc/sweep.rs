@@ -2,22 +2,22 @@
 
 use super::{coordinators, datanodes, direct, first};
 use crate::{
-    lab::Lab,
+    lab::{Lab, Placed},
     verify::{
         script::{Ask, Script, Session},
         seen::Seen,
-        sweep::Sweep,
+        sweep::{HOLDERS, Sweep},
     },
 };
 
-pub(in crate::verify) const SWEEP: Sweep = Sweep { look, remove };
+pub(in crate::verify) const SWEEP: Sweep = Sweep { look, remove, holders };
 
 const PREPARED: &str = "select gid from pg_prepared_xacts where gid ~ '^pgxc_lab_verify_' order by gid";
 const RELATIONS: &str = "select relkind, relname from pg_class where relname ~ '^pgxc_lab_verify_' and relkind in ('r', 'S') order by relname";
 const GROUPS: &str = "select group_name from pgxc_group where group_name ~ '^pgxc_lab_verify_' order by group_name";
 
 fn look(lab: &Lab) -> Script {
-    let lane = |(place, on): (usize, &crate::lab::Placed<'_>)| {
+    let lane = |(place, on): (usize, &Placed<'_>)| {
         let session = Session::with(on);
         let mut lane: Vec<Ask> = vec![
             session.sql(format!("relations/{}", on.name), RELATIONS),
@@ -51,7 +51,7 @@ fn remove(lab: &Lab, seen: &Seen) -> Script {
             let names: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix(kind)).collect();
             if !names.is_empty() {
                 let sql = format!("drop {what} if exists {}", names.join(", "));
-                script = script.then(Session::with(&on).sql(format!("drop/{what}"), sql));
+                script = script.then(Session::with(&on).removal(format!("drop/{what}"), sql));
             }
         }
     }
@@ -63,6 +63,12 @@ fn remove(lab: &Lab, seen: &Seen) -> Script {
         Some(sight.text().lines().map(drop).collect::<Vec<_>>())
     });
     script.together(groups)
+}
+
+/// Of the servers themselves: a coordinator asked about a datanode could wait, too.
+fn holders(lab: &Lab) -> Script {
+    let ask = |on: &Placed<'_>| vec![Session::with(on).sql(format!("holders/{}", on.name), HOLDERS)];
+    Script::default().together(coordinators(lab).iter().chain(&datanodes(lab)).map(ask))
 }
 
 fn lines(seen: &Seen, prefix: &str) -> Vec<String> {
@@ -103,7 +109,7 @@ mod tests {
             .flatten()
             .flatten()
             .map(|ask| match &ask.act {
-                Act::Sql(sql) => (ask.at.name.as_str(), sql.as_str()),
+                Act::Sql(sql) | Act::Removal(sql) => (ask.at.name.as_str(), sql.as_str()),
                 other => panic!("{other:?}"),
             })
             .collect();
