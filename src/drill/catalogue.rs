@@ -43,7 +43,7 @@ pub enum Needs {
 }
 
 /// What clients must see, by what they have to do with the nodes that the fault is on. Of several, `Halts` counts before
-/// `Unsaid` before `Goes`.
+/// `Unsaid` before `Unpooled` before `Goes`.
 #[derive(Clone, Copy, Debug)]
 pub struct Prospects {
     /// Those whose coordinator is on such a node.
@@ -61,6 +61,11 @@ pub struct Prospects {
 pub enum Prospect {
     /// Transfers are acknowledged.
     Goes,
+    /// The same, but for Postgres-XC, of which both is right: the pooler of a coordinator is one process, which connects to
+    /// nodes (`PQconnectdb`) and hands settings over and takes them back (`PGXCNodeSendSetQuery`) one after the other, and
+    /// waits for each without limit. When one is gone that cannot say so, whoever needs the pooler may wait as long as that
+    /// lasts, and whoever has his connections goes on.
+    Unpooled,
     /// Both is right.
     Unsaid,
     /// None is.
@@ -138,7 +143,7 @@ impl Drill {
     }
 
     /// What a client must see while these faults are in force.
-    pub fn prospect(&self, faults: &[Fault], client: &Client) -> Prospect {
+    pub fn prospect(&self, engine: EngineKind, faults: &[Fault], client: &Client) -> Prospect {
         let touched: BTreeSet<&NodeName> = faults.iter().flat_map(touched).collect();
         let Prospects { through, into, everywhere, all } = self.prospects;
         let reach = match &client.reach {
@@ -147,7 +152,11 @@ impl Drill {
             Reach::Everywhere => everywhere,
         };
         let coordinator = if touched.contains(&client.node) { through } else { all };
-        all.max(reach).max(coordinator)
+        match all.max(reach).max(coordinator) {
+            Prospect::Unpooled if engine == EngineKind::PostgresXc => Prospect::Unsaid,
+            Prospect::Unpooled => Prospect::Goes,
+            other => other,
+        }
     }
 }
 
@@ -280,7 +289,7 @@ pub static CATALOGUE: &[Drill] = &[
     },
     Drill {
         name: "network-parted",
-        proves: "a node that is cut off from all others halts, the others go on, and it joins them again",
+        proves: "a node that is cut off from all others halts, whoever does not wait for it goes on, and it joins them again",
         engines: BOTH,
         needs: Needs::Peer,
         faults: |lab| {
@@ -289,7 +298,7 @@ pub static CATALOGUE: &[Drill] = &[
             let others = lab.nodes.iter().map(|node| node.name.clone()).filter(|name| !cut.contains(name)).collect();
             vec![Fault::Partition { one: cut, other: others }]
         },
-        prospects: OTHERS_WRITE,
+        prospects: Prospects { all: Prospect::Unpooled, ..OTHERS_WRITE },
         refuses: None,
         repair: Repair::Nothing,
         sequences: Sequences::Kept,
@@ -301,9 +310,7 @@ pub static CATALOGUE: &[Drill] = &[
         engines: XC,
         needs: Needs::Peer,
         faults: |lab| last(lab, Role::Datanode, |node| Fault::PowerOff { node }),
-        // The pooler of 1.0 is one process that connects to one node after the other, and a host that is gone costs it
-        // seconds each time: whoever needs a new connection waits behind those.
-        prospects: Prospects { all: Prospect::Unsaid, ..OTHERS_WRITE },
+        prospects: Prospects { all: Prospect::Unpooled, ..OTHERS_WRITE },
         refuses: None,
         repair: Repair::Nothing,
         sequences: Sequences::Kept,
@@ -394,12 +401,19 @@ mod tests {
             ("coordinator-lost", client(3, Reach::Datanode(node(2))), Prospect::Halts),
             ("coordinator-lost", client(2, Reach::Everywhere), Prospect::Goes),
             ("network-parted", client(3, Reach::Datanode(node(3))), Prospect::Halts),
-            ("network-parted", client(2, Reach::Datanode(node(2))), Prospect::Goes),
+            ("network-parted", client(2, Reach::Datanode(node(2))), Prospect::Unsaid),
+            ("network-parted", client(2, Reach::Datanode(node(3))), Prospect::Halts),
             ("gtm-killed", client(2, Reach::Datanode(node(2))), Prospect::Halts),
             ("clock-skewed", client(3, Reach::Everywhere), Prospect::Goes),
         ] {
             let drill = drill(name);
-            assert_eq!(drill.prospect(&(drill.faults)(&lab), &client), prospect, "{name}: {client:?}");
+            let seen = drill.prospect(EngineKind::PostgresXc, &(drill.faults)(&lab), &client);
+            assert_eq!(seen, prospect, "{name}: {client:?}");
         }
+        // Without a pooler nobody waits for it.
+        let parted = drill("network-parted");
+        let goes =
+            parted.prospect(EngineKind::PostgresFdw, &(parted.faults)(&lab), &client(2, Reach::Datanode(node(2))));
+        assert_eq!(goes, Prospect::Goes);
     }
 }

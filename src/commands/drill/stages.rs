@@ -157,7 +157,8 @@ impl Run<'_> {
 
     /// Looks at what each client sees, for [`BROKEN`] at the least; gives it in words.
     async fn see(&mut self, faults: &[Fault], load: &Load, begun: Instant) -> Vec<String> {
-        let prospects: Vec<Prospect> = load.clients.iter().map(|client| self.drill.prospect(faults, client)).collect();
+        let prospect = |client| self.drill.prospect(self.ground.engine, faults, client);
+        let prospects: Vec<Prospect> = load.clients.iter().map(prospect).collect();
         let on_its_way = begun + ON_ITS_WAY;
         let went = |place: usize| load.acknowledged(place, on_its_way) > 0;
         while !self.stop.is_cancelled() {
