@@ -2,7 +2,7 @@
 
 use super::site::{Site, TRY};
 use crate::{
-    engine::{ComponentSetup, Proof, REGISTRATION_ROUNDS, Ready, Row, retried},
+    engine::{ComponentSetup, Proof, REGISTRATION_ROUNDS, Ready, Row, reached},
     error::{Class, Error, Result},
     event::Outcome,
     executor::Foresight,
@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 const SERVES: Duration = Duration::from_secs(60);
 /// How long one statement of registration or proof may take: DDL touches every node of the cluster.
 const STATEMENT: Duration = Duration::from_secs(40);
+/// How long the proof may meet with connections of before in a coordinator's pool.
+const STALE: Duration = Duration::from_secs(10);
 /// How often a component is asked: each question costs an emulated guest a new backend.
 const ASK: Duration = Duration::from_millis(700);
 
@@ -239,7 +241,7 @@ impl Site {
         let proof = self.engine.proof(&self.lab);
         let told = |error: &Error| self.events.note(format!("the proof begins again, since {error}"));
         // From its beginning, which removes what an earlier try has left.
-        retried(|| self.resolve_and_prove(step, &proof), told).await
+        reached(self.patience(STALE), || self.resolve_and_prove(step, &proof), told).await
     }
 
     async fn resolve_and_prove(&self, step: &Step, proof: &Proof) -> Result<Outcome> {

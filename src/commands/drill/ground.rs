@@ -9,7 +9,7 @@ use crate::{
         ledger::{Books, Transfer},
         load::Draws,
     },
-    engine::Row,
+    engine::{Row, reached},
     error::{Class, Error, Result},
     event::Events,
     executor::Tally,
@@ -92,6 +92,10 @@ impl Ground {
     /// What the cluster has, of one moment: a transaction of a coordinator that was killed becomes visible only when the
     /// GTM has found out, and that may be between two questions.
     pub(super) async fn books(&self, site: &Site) -> Result<Books> {
+        reached(STATEMENT, || self.read_books(site), |_| {}).await
+    }
+
+    async fn read_books(&self, site: &Site) -> Result<Books> {
         let first = self.first(site).await?;
         first.query("begin isolation level repeatable read").await?;
         let transfer = |row: &Row| {
