@@ -72,6 +72,10 @@ impl Site {
                 self.wait_for_service(&step.id, node, component, deadline).await?;
             }
         }
+        let welcome: String = components.iter().filter_map(|component| component.welcome.as_deref()).collect();
+        if !welcome.is_empty() && !self.journal.was_done(&step.id) {
+            self.shell(node).await?.script("welcome the components", &welcome).await?;
+        }
         let names: Vec<String> = self
             .lab
             .components_of(node)

@@ -129,6 +129,8 @@ pub struct ComponentSetup {
     pub script: InitScript,
     /// How to see that it serves.
     pub ready: Ready,
+    /// POSIX script, run as root when it serves for the first time.
+    pub welcome: Option<String>,
 }
 
 /// How to see that a component serves.

@@ -45,7 +45,7 @@ impl Unit<'_> {
              # Short-Description: {description}\n### END INIT INFO\n\
              name={name}\nuser={user}\ndirectory={directory}\nsignal={signal}\nrestart={restart}\nstale=({stale})\n\
              environment=({environment})\ncommand={command}\nbeside={beside}\n\
-             ready() {{\n  {checks}\n  {wait}\n}}\nsettle() {{\n  {settle}\n}}\n. \"${{ROOT-}}{FRAME}\"\n",
+             ready() {{\n  {checks}\n  {wait}\n}}\n. \"${{ROOT-}}{FRAME}\"\n",
             description = self.description,
             user = lab.guest.user,
             directory = self.directory,
@@ -55,7 +55,6 @@ impl Unit<'_> {
             beside = quoted(self.beside.as_deref().unwrap_or_default()),
             checks = self.checks(lab),
             wait = self.wait.as_deref().unwrap_or(":"),
-            settle = self.settle.as_deref().unwrap_or(":"),
         );
         InitScript { text, starts, stops }
     }
@@ -119,7 +118,6 @@ mod tests {
                 command: format!("sh -c 'cd {directory} && echo \"$GREETING\" >greeting && exec {root}/bin/gtm 600'"),
                 beside: Some(format!("sh -c 'echo beside >{directory}/beside'")),
                 listening: None,
-                settle: Some(format!("echo settled >{directory}/settled")),
                 stop: Stop::Terminate,
                 stack_depth: None,
             };
@@ -203,7 +201,6 @@ mod tests {
         guest.until("its environment", || {
             fs::read_to_string(guest.path("/data02/gtm/greeting")).is_ok_and(|text| text == "it's so\n")
         });
-        guest.until("what settles it", || guest.path("/data02/gtm/settled").exists());
         guest.until("what runs beside it", || guest.path("/data02/gtm/beside").exists());
         assert!(guest.path("/var/lock/subsys/pgxc-gtm").exists(), "without it no shutdown would stop the server");
 

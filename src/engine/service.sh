@@ -5,7 +5,7 @@
 # The script says: name; user; directory (of its data); signal (that ends its server); restart (always, or on-failure);
 # stale (files that go when the server ended); environment and command (of the server); beside (a command that runs while
 # the server does, or nothing); ready, a function that is run in a shell of its own before each start of the server and
-# fails while it may not start; settle, one that runs beside each start of it.
+# fails while it may not start.
 #
 # A `keeper` runs per component: it starts the server, waits for its end, and starts it again, as init's own respawn would,
 # if that did not give up for five minutes after ten quick ends. A server that waits for its GTM ends often.
@@ -67,7 +67,6 @@ attempt() {
   rm -f "$run/$name.server"
   (as_user server "$command") &
   waiter=$!
-  (settle) &
   if [ -n "$beside" ]; then
     (while sleep 1 && kill -0 "$waiter" 2>/dev/null; do (as_user beside "$beside"); sleep 4; done) &
   fi

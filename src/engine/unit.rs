@@ -38,8 +38,6 @@ pub(crate) struct Unit<'a> {
     pub beside: Option<String>,
     /// Shell text that ends when the server listens.
     pub listening: Option<String>,
-    /// Shell text that runs once beside the server's start and ends by itself.
-    pub settle: Option<String>,
     /// How the server is stopped.
     pub stop: Stop,
     /// The database's max_stack_depth, where it is set.
@@ -110,9 +108,6 @@ impl Unit<'_> {
         text.push_str(&format!("ExecStart={}\n", escape(&self.command)));
         if let Some(listening) = &self.listening {
             text.push_str(&format!("ExecStartPost=/bin/sh -c '{}'\n", shell(listening)));
-        }
-        if let Some(settle) = &self.settle {
-            text.push_str(&format!("ExecStartPost=/bin/sh -c '({}) &'\n", shell(settle)));
         }
         // What says that it listens must not outlive it: a proxy cannot be asked.
         let leaves: Vec<String> = self.stale.iter().map(|file| format!(" {}/{file}", self.directory)).collect();

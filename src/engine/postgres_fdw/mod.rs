@@ -64,6 +64,7 @@ impl Engine for PostgresFdw {
                 sql: "select current_setting('cluster_name')".to_owned(),
                 value: placed.name.to_string(),
             },
+            welcome: None,
             directory,
         }
     }
@@ -230,7 +231,6 @@ fn unit<'a>(lab: &Lab, placed: Placed<'a>) -> Unit<'a> {
         command: format!("{PROGRAMS}/postgres -D {directory}"),
         beside: None,
         listening: None,
-        settle: None,
         stop: Stop::Fast,
         stack_depth: unit::stack_depth(placed.component),
     }

@@ -86,6 +86,11 @@ impl Engine for PostgresXc {
             unit_text: unit.render(lab),
             script: unit.script(name, lab),
             ready,
+            // 1.0.2 registers with the GTM only when a child signals it (sigusr1_handler): the first to do so is autovacuum, up
+            // to a minute later. Not at each start: after a power cut the GTM takes a node for connected until it finds out, and
+            // refuses it, which ends the server.
+            welcome: matches!(placed.role, Role::Datanode | Role::Coordinator)
+                .then(|| format!("read -r pid _ <{directory}/postmaster.pid && kill -s USR1 \"$pid\"\n")),
             directory,
         }
     }

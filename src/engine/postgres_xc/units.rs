@@ -11,9 +11,6 @@ pub(crate) const MARK_PROGRAM: &str = "/usr/lib/pgxc-lab/gxid-mark";
 /// The unit that notes the GTM's next GXID.
 pub(crate) const MARK_UNIT: &str = "pgxc-gxid-mark.service";
 
-/// What the statistics collector of a database writes as soon as it runs, and a clean end or a recovery removes.
-const STATISTICS: &str = "pg_stat_tmp/pgstat.stat";
-
 /// The name of a kind's unit. GTM and standby have the same, and the same text: who is who is in gtm.conf alone, so that
 /// a failover changes one file on the export and nothing in the guest.
 pub(crate) fn name(role: Role) -> &'static str {
@@ -53,11 +50,7 @@ pub(crate) fn unit<'a>(lab: &'a Lab, placed: Placed<'a>) -> Unit<'a> {
         // gtm.opts would also bring an old -x back (spec 2.5). What a proxy that was killed has in its register is never
         // let in again: it reads that back as connected, and then answers the same registration for ever, with a core's
         // whole time. XC's own pgxc_ctl deletes it, too.
-        stale: match placed.role {
-            Role::Gtm | Role::GtmStandby => vec!["gtm.opts"],
-            Role::GtmProxy => vec!["gtm_proxy.opts", "register.node"],
-            Role::Datanode | Role::Coordinator => vec![STATISTICS],
-        },
+        stale: files.options.into_iter().chain((placed.role == Role::GtmProxy).then_some("register.node")).collect(),
         environment: std::iter::once(format!("LANG={}", lab.guest.locale))
             .chain(
                 [
@@ -77,9 +70,6 @@ pub(crate) fn unit<'a>(lab: &'a Lab, placed: Placed<'a>) -> Unit<'a> {
         command: format!("{program} {options}"),
         // systemd has a unit for it.
         beside: matches!(placed.role, Role::Gtm | Role::GtmStandby).then(|| watch(placed.component.port, directory)),
-        // 1.0.2 registers with the GTM only when a child signals it (sigusr1_handler): the first to do so is autovacuum, up to a
-        // minute later.
-        settle: matches!(placed.role, Role::Datanode | Role::Coordinator).then(|| register(directory)),
         listening: files.options.map(|options| unit::until_file(&format!("{directory}/{options}"))),
         stop: match placed.role {
             Role::Gtm | Role::GtmStandby | Role::GtmProxy => Stop::Terminate,
@@ -87,14 +77,6 @@ pub(crate) fn unit<'a>(lab: &'a Lab, placed: Placed<'a>) -> Unit<'a> {
         },
         stack_depth: unit::stack_depth(placed.component),
     }
-}
-
-/// Shell text that signals the postmaster once it takes connections; a server that never does is left after two minutes.
-fn register(directory: &str) -> String {
-    format!(
-        "i=0; until [ -e {directory}/{STATISTICS} ]; do i=$((i + 1)); [ \"$i\" -lt 240 ] || exit 0; sleep 0.5; done; \
-         read -r pid _ <{directory}/postmaster.pid && kill -s USR1 \"$pid\""
-    )
 }
 
 /// The command that notes the next GXID of a GTM.
