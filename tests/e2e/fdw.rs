@@ -3,6 +3,7 @@
 use super::{
     bench::{Bench, Source, assert_no_leftovers, status as told, until},
     native::up_initialises_what_the_guest_would,
+    old_ssh::an_old_openssh_is_spoken_to_in_its_own_words,
 };
 use std::{
     io::{BufRead, BufReader},
@@ -54,6 +55,7 @@ fn two_labs_with_the_same_addresses_live_side_by_side() {
     forwarded_port_leads_to_the_server(&first);
     checks_tell_right_from_wrong(&first);
     openssh_gets_in_from_outside(&first);
+    an_old_openssh_is_spoken_to_in_its_own_words(&first, "left", "db2");
     collected_evidence_keeps_the_password(&first);
     a_parameter_is_reloaded(&first);
     faults_are_mended_whatever_ends_the_run(&first);

@@ -11,5 +11,6 @@ mod hosts;
 mod install;
 mod life;
 mod native;
+mod old_ssh;
 mod snapshot;
 mod system;
