@@ -230,14 +230,18 @@ fn wire_steps(hosts: &Hosts) -> Vec<Step> {
     let host = hosts.here.name.clone();
     vec![
         host_step(STRAYS, "end guests that moved", Action::Strays),
-        host_step(&format!("wire@{host}"), "make the wire", Action::Wire { host }),
+        host_step(&format!("wire@{host}"), wire_title(hosts), Action::Wire { host }),
     ]
 }
 
+fn wire_title(hosts: &Hosts) -> &'static str {
+    if hosts.are_bridged() { "join the bridge" } else { "make the wire" }
+}
+
 /// The chain of a host that is not this machine.
-fn peer_steps(host: &NodeName, bases: &[String]) -> Vec<Step> {
+fn peer_steps(hosts: &Hosts, host: &NodeName, bases: &[String]) -> Vec<Step> {
     // A guest that moved away must not come back into the network with the host that it ran on.
-    let mut wire = host_step(&format!("wire@{host}"), "make the wire", Action::Wire { host: host.clone() });
+    let mut wire = host_step(&format!("wire@{host}"), wire_title(hosts), Action::Wire { host: host.clone() });
     wire.needs.push(STRAYS.into());
     let mut stock = host_step(&stock_of(host), "copy image and engine", Action::Stock { host: host.clone() });
     stock.needs.extend(bases.iter().cloned());
@@ -296,8 +300,10 @@ pub fn up(lab: &Lab, engine: &dyn Engine) -> Plan {
     let bases: Vec<String> = ready.iter().filter(|step| *step != "time").cloned().collect();
     // One without a node needs nothing.
     let used = |other: &&Other| lab.nodes.iter().any(|node| node.on.as_ref() == Some(&other.host.name));
-    for other in lab.hosts.iter().flat_map(|hosts| &hosts.others).filter(used) {
-        chains.push(Chain { heavy: Heavy::No, steps: peer_steps(&other.host.name, &bases) });
+    if let Some(hosts) = &lab.hosts {
+        let steps = |other: &Other| peer_steps(hosts, &other.host.name, &bases);
+        let used = hosts.others.iter().filter(used);
+        chains.extend(used.map(|other| Chain { heavy: Heavy::No, steps: steps(other) }));
     }
     let shapes = template_shapes(lab);
     let template = (!shapes.is_empty()).then(|| {

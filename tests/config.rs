@@ -282,6 +282,14 @@ fn of(name: &str, address: &str, second: &str) -> String {
     format!("hosts: [{{name: {name}, address: {address}}}, {{{second}}}]\n")
 }
 
+fn bridged(first: &str, second: &str) -> String {
+    format!("hosts: [{{name: a, {first}}}, {{{second}}}]\n")
+}
+
+fn on_bridge(bridge: &str) -> String {
+    b("").replace("address: ", &format!("bridge: {bridge}"))
+}
+
 fn b(address: &str) -> String {
     format!("name: b, address: {address}, connection: 'qemu+ssh://root@b/system'")
 }
@@ -297,7 +305,10 @@ fn nodes_are_pinned_to_hosts_that_there_are() {
     let lab = config::parse(&two("a", "b"), Path::new("lab.yaml")).unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!(lab.nodes[1].on.as_ref().map(ToString::to_string).as_deref(), Some("b"));
     let hosts = lab.hosts.expect("hosts");
-    assert_eq!((hosts.all().count(), hosts.other("b").map(|other| other.host.address.octets()[3])), (2, Some(2)));
+    assert_eq!(
+        (hosts.all().count(), hosts.other("b").map(|other| other.host.address().map(|address| address.octets()[3]))),
+        (2, Some(Some(2)))
+    );
     let wrong = problems(&two("a", "c")).to_string();
     assert!(wrong.contains("`b` is to be on `c`, which is none of `hosts`"), "{wrong}");
     let wrong = problems(&two("b", "b")).to_string();
@@ -436,6 +447,19 @@ fn single_problems() {
             "`qemu://root@b/system` is not a connection",
         ),
         (&(of("a", "10.0.0.1", &b("10.0.0.2")) + "host: system\n"), "5:8", "`hosts` with `host: system`"),
+        (&bridged("bridge: br0", &b("10.0.0.2")), "5:33", "host `a` has a `bridge`, and host `b` has none"),
+        (&bridged("address: 10.0.0.1", &on_bridge("br0")), "5:9", "host `b` has a `bridge`, and host `a` has none"),
+        (
+            &bridged("address: 10.0.0.1, bridge: br0", &on_bridge("br0")),
+            "5:46",
+            "host `a` has an `address` and a `bridge`",
+        ),
+        (&bridged("bridge: br0/1", &on_bridge("br0")), "5:27", "`br0/1` is not a network device"),
+        (
+            &(bridged("bridge: br0", &on_bridge("br0")) + "lost: replace\n"),
+            "6:7",
+            "`lost: replace` with `bridge`: guests of a host that is lost could not be cut off",
+        ),
         (&(of("a", "10.0.0.1", &b("10.0.0.2")) + "lost: sell\n"), "6:7", "`sell` is not known here"),
         ("name: u\n", "5:1", "key `name` is given twice in lab.yaml"),
         ("memory: 8GiB\n", "5:1", "unknown key `memory` in lab.yaml"),

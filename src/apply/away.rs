@@ -5,10 +5,10 @@ use crate::{
     error::{Class, Error, Result, ResultExt},
     event::Outcome,
     executor::Foresight,
-    host::{Host, Peer, Shelf, Wire, run},
+    host::{Bridge, Host, Peer, Private, Shelf, Wire, bash, bridge_look, bridge_make, run, system::Change},
     hypervisor::{Libvirt, Parcel},
     journal::Entry,
-    lab::{Hosts, Node, NodeName, Size},
+    lab::{Device, Hosts, LabHost, Node, NodeName, Size},
     snapshot::sparse,
 };
 use futures_util::future::join_all;
@@ -108,25 +108,32 @@ impl Site {
 
     fn wire(&self) -> Result<Wire> {
         let hosts = self.hosts()?;
-        let ends: BTreeMap<_, _> = hosts.all().map(|host| (host.name.to_string(), host.address)).collect();
+        let ends: BTreeMap<_, _> =
+            hosts.all().filter_map(|host| Some((host.name.to_string(), host.address()?))).collect();
         Ok(Wire::new(self.lab.name.as_str(), hosts.fence, ends))
     }
 
     pub(super) async fn foresee_wire(&self, host: &NodeName) -> Result<Foresight> {
         let Some(here) = self.host_if_there() else { return Ok(Foresight::Changes) };
-        let wire = self.wire()?;
-        let seen = match self.peer(host.as_str())? {
-            Some(peer) if !self.is_joined(&peer) => return Ok(Foresight::Changes),
-            Some(peer) => {
-                let look = wire.look(host.as_str(), &Wire::bridge(self.lab.name.as_str()));
+        let (wire, bridge, lab) = (self.wire()?, self.bridge(host)?, self.lab.name.as_str());
+        let seen = match (self.peer(host.as_str())?, bridge) {
+            (Some(peer), _) if !self.is_joined(&peer) => return Ok(Foresight::Changes),
+            (Some(peer), Some(bridge)) => self.script_on(&peer, "look at the bridge", bridge_look(lab, bridge)).await?,
+            (None, Some(bridge)) => {
+                let look = Bridge::new(lab, bridge).look(self.private()?.pid(), HERE);
+                run(bash(&look), "look at the bridge", Class::Infrastructure).await?
+            }
+            (Some(peer), None) => {
+                let look = wire.look(host.as_str(), &Wire::bridge(lab));
                 self.script_on(&peer, "look at the wire", look).await?
             }
-            None => {
+            (None, None) => {
                 let look = wire.look(host.as_str(), HERE);
                 here.script("look at the wire", Class::Infrastructure, &look).await?
             }
         };
         Ok(match seen.trim() {
+            "whole" if bridge.is_some() => Foresight::Holds("the bridge is there".into()),
             "whole" => Foresight::Holds("the wire is there".into()),
             _ => Foresight::Changes,
         })
@@ -134,24 +141,60 @@ impl Site {
 
     pub(super) async fn join_wire(&self, host: &NodeName) -> Result<Outcome> {
         let wire = self.wire()?;
+        let bridge = self.bridge(host)?;
         let Some(peer) = self.peer(host.as_str())? else {
-            let Host::Private(private) = self.host()? else {
-                return Err(Error::new(Class::Internal, "a wire of a lab without namespaces"));
-            };
-            let (outside, inside) = wire.make_here(host.as_str(), private.pid(), HERE);
-            let mut make = tokio::process::Command::new("bash");
-            make.args(["-ceu", "-o", "pipefail", &outside]);
-            run(make, "make the wire", Class::Infrastructure).await?;
+            if let Some(bridge) = bridge {
+                return self.plug_in(bridge).await;
+            }
+            let (outside, inside) = wire.make_here(host.as_str(), self.private()?.pid(), HERE);
+            run(bash(&outside), "make the wire", Class::Infrastructure).await?;
             self.host()?.script("plug the wire in", Class::Infrastructure, &inside).await?;
             return Ok(Outcome::Changed(format!("made the wire to {} hosts", self.hosts()?.others.len())));
         };
         self.join(&peer).await?;
+        if let Some(bridge) = bridge {
+            let make = bridge_make(self.lab.name.as_str(), bridge);
+            self.script_on(&peer, "use the bridge", make).await?;
+            return Ok(Outcome::Changed(format!("guests will be on `{bridge}`")));
+        }
         self.script_on(&peer, "make the wire", wire.make(host.as_str())).await.map_err(|error| {
             error.hint(
                 "the hosts must reach each other at their `address` with UDP port 4789, and ssh must log in as root",
             )
         })?;
         Ok(Outcome::Changed("made this host's end of the wire".into()))
+    }
+
+    /// The bridge of a host, in a lab that lives on bridges.
+    fn bridge(&self, host: &NodeName) -> Result<Option<&Device>> {
+        Ok(self.hosts()?.host(host).and_then(LabHost::bridge))
+    }
+
+    fn private(&self) -> Result<Private> {
+        match self.host()? {
+            Host::Private(private) => Ok(private.clone()),
+            Host::System => Err(Error::new(Class::Internal, "a lab of several hosts without namespaces")),
+        }
+    }
+
+    /// Joins the lab's network to a bridge of this machine, if nobody there is in its way.
+    async fn plug_in(&self, name: &Device) -> Result<Outcome> {
+        let bridge = Bridge::new(self.lab.name.as_str(), name);
+        let others = bridge.others(&self.lab).await?;
+        if !others.is_empty() {
+            return Err(Error::new(Class::Infrastructure, format!("the bridge `{name}` is not free for this lab"))
+                .evidence(others.join("\n"))
+                .hint("take addresses that nobody has there, or a bridge that no DHCP server is on"));
+        }
+        let port = Bridge::port(self.lab.name.as_str());
+        let port = port.parse().map_err(|problem: String| Error::new(Class::Internal, problem))?;
+        let what = Change::Plugged { bridge: name.clone(), port };
+        if !self.journal.changes().contains(&what) {
+            self.journal.write(Entry::Change { what })?;
+        }
+        let make = bridge.make(self.private()?.pid(), HERE);
+        run(bash(&make), "plug the lab in", Class::Infrastructure).await?;
+        Ok(Outcome::Changed(format!("joined the lab's network to `{name}`")))
     }
 
     /// Writes down that the lab has something on a host from now on, unless others have there what it would need.

@@ -8,6 +8,7 @@ use crate::{
     host::{Host, Private},
     hypervisor::{NetworkDefinition, reservations},
     image::{Sources, Workshop},
+    lab::Hosts,
     plan::Step,
     prepare,
 };
@@ -99,7 +100,11 @@ impl Site {
 
     fn network_definition(&self) -> NetworkDefinition {
         let (network, hosts) = (&self.lab.network, reservations(&self.lab));
-        NetworkDefinition::new(self.lab.name.as_str(), network.subnet, network.gateway, &network.domain, hosts)
+        let name = self.lab.name.as_str();
+        NetworkDefinition {
+            shared: self.lab.hosts.as_ref().is_some_and(Hosts::are_bridged),
+            ..NetworkDefinition::new(name, network.subnet, network.gateway, &network.domain, hosts)
+        }
     }
 
     pub(super) async fn foresee_network(&self) -> Result<Foresight> {

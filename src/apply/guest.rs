@@ -215,9 +215,12 @@ impl Site {
     pub(super) fn card_of(&self, node: &Node) -> Card {
         let plug = match self.lab.host_of(node) {
             None => Plug::Network("default".into()),
-            Some(_) => Plug::Bridge(Wire::bridge(self.lab.name.as_str())),
+            Some(other) => Plug::Bridge(match other.host.bridge() {
+                Some(bridge) => bridge.to_string(),
+                None => Wire::bridge(self.lab.name.as_str()),
+            }),
         };
-        let mtu = self.lab.hosts.is_some().then_some(MTU);
+        let mtu = self.lab.hosts.as_ref().and_then(|hosts| (!hosts.are_bridged()).then_some(MTU));
         Card { mac: node.mac, plug, mtu, machine: self.image.definition.machine }
     }
 

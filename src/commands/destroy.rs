@@ -61,6 +61,7 @@ pub(super) fn remove(home: &Home, name: &str) -> Result<()> {
     // On machines that others use, too, one by one: the directory is kept as long as it is needed for that.
     let mut leftovers = leave_peers(&dir)?;
     system::leave(&dir)?;
+    system::unplug(&dir)?;
     // One stroke: with the holder end all guests and daemons, the network and every mount of the lab.
     end_holder(&dir)?;
     leftovers.extend(look_for_leftovers(&dir, Directory::MayBeThere));

@@ -109,9 +109,9 @@ fn machine_checks(lab: &Lab, dir: &host::LabDir) -> Vec<Check> {
 /// Whether the lab can use the hosts that are not this machine, asked side by side.
 async fn peer_checks(hosts: &Hosts) -> Vec<Check> {
     let checks = hosts.others.iter().map(async |other| {
-        let (peer, address) = (Peer::of(other), other.host.address);
+        let (peer, uplink) = (Peer::of(other), other.host.uplink.clone());
         let name = peer.name.to_string();
-        let survey = tokio::task::spawn_blocking(move || peer.survey(address)).await;
+        let survey = tokio::task::spawn_blocking(move || peer.survey(&uplink)).await;
         match survey.or_error(Class::Internal, || "a look at a host ended".into()).flatten() {
             Ok(seen) => ok("other host", &name, seen),
             Err(error) => wrong("host", "other host", &name, error.line()),

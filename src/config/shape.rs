@@ -69,7 +69,7 @@ pub(super) struct LabFile {
 
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-#[schemars(extend("required" = ["name", "address"]))]
+#[schemars(extend("required" = ["name"]))]
 pub(super) struct HostFile {
     /// Short name, for `on` of nodes.
     #[schemars(with = "schema::HostName")]
@@ -77,8 +77,10 @@ pub(super) struct HostFile {
     /// Its libvirt, over ssh; the first host is this machine, and has none.
     #[schemars(extend("examples" = ["qemu+ssh://root@10.0.0.2/system"]))]
     pub connection: Field<String>,
-    /// Where the other hosts reach it.
+    /// Where the other hosts reach it: the lab's network goes over a tunnel between these addresses.
     pub address: Field<String>,
+    /// In place of `address`, on every host: a bridge that is there. Bridges of all hosts are one network already.
+    pub bridge: Field<String>,
     /// Memory that the lab's guests may take there; left out: a part of what there is.
     #[schemars(with = "schema::SizeText")]
     pub memory: Field<String>,

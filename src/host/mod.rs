@@ -1,5 +1,6 @@
 //! The host: where the lab lives, and what it offers there.
 
+mod bridge;
 pub mod capacity;
 mod exports;
 mod holder;
@@ -18,6 +19,7 @@ pub mod system;
 mod tracking;
 mod wire;
 
+pub use bridge::{Bridge, bash, bridge_look, bridge_make};
 pub use exports::Exports;
 pub use holder::hold;
 pub use kvm::{Accelerator, choose as choose_accelerator};

@@ -1,15 +1,14 @@
 //! A host of the lab that is not this machine, from here: its libvirt, and a shell of root over ssh.
 
-use super::{private::last_lines, wire::Wire};
+use super::{bridge::bridge_needs, private::last_lines, wire::Wire};
 use crate::{
     error::{Class, Error, Result, ResultExt},
     hypervisor::Libvirt,
-    lab::{Connection, NodeName, Other},
+    lab::{Connection, NodeName, Other, Uplink},
 };
 use serde::{Deserialize, Serialize};
 use std::{
     fmt,
-    net::Ipv4Addr,
     path::PathBuf,
     process::{Command, Stdio},
 };
@@ -32,12 +31,15 @@ impl Peer {
         Peer { name: other.host.name.clone(), connection: other.connection.clone() }
     }
 
-    /// What it is, if a lab can use it with this address. Blocks.
+    /// What it is, if a lab can use it with this way into the network. Blocks.
     ///
     /// # Errors
     /// What is in the way.
-    pub fn survey(&self, address: Ipv4Addr) -> Result<String> {
-        self.script("make a network", &Wire::needs(address))?;
+    pub fn survey(&self, uplink: &Uplink) -> Result<String> {
+        match uplink {
+            Uplink::Address(address) => self.script("make a network", &Wire::needs(*address))?,
+            Uplink::Bridge(bridge) => self.script("plug guests in", &bridge_needs(bridge))?,
+        };
         let libvirt = Libvirt::open(&self.connection.libvirt_uri())?;
         let ((memory, cpus), (version, _)) = (libvirt.machine()?, libvirt.versions()?);
         Ok(format!("{} MiB, {cpus} processors, libvirt {version}", memory.as_mib()))

@@ -201,6 +201,9 @@ pub struct NetworkDefinition {
     pub netmask: Ipv4Addr,
     /// One reservation per node; there is no range: an unknown guest gets no address.
     pub hosts: Vec<Reservation>,
+    /// Whether machines that are not the lab's are on the network, too: our DHCP server is deaf to them then, where it would
+    /// tell them otherwise that their addresses are wrong.
+    pub shared: bool,
 }
 
 /// A DHCP reservation.
@@ -261,6 +264,7 @@ impl NetworkDefinition {
             gateway,
             netmask: subnet.netmask(),
             hosts,
+            shared: false,
         }
     }
 }

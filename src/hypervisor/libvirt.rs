@@ -80,6 +80,21 @@ struct NetworkXml {
     bridge: NamedXml,
     domain: NamedXml,
     ip: IpXml,
+    #[serde(rename = "options")]
+    options: Option<OptionsXml>,
+}
+
+/// What libvirt tells dnsmasq without looking at it.
+#[derive(Deserialize, PartialEq)]
+struct OptionsXml {
+    #[serde(default)]
+    option: Vec<OptionXml>,
+}
+
+#[derive(Deserialize, PartialEq)]
+struct OptionXml {
+    #[serde(rename = "@value")]
+    value: String,
 }
 
 #[derive(Deserialize, PartialEq)]
@@ -138,6 +153,7 @@ impl NetworkXml {
             && self.domain == other.domain
             && self.ip.address == other.ip.address
             && self.ip.netmask == other.ip.netmask
+            && self.options == other.options
     }
 }
 

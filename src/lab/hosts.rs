@@ -24,10 +24,59 @@ pub struct Hosts {
 pub struct LabHost {
     /// Its name in the lab.
     pub name: NodeName,
-    /// Its address for the other hosts: the wire between them ends there.
-    pub address: Ipv4Addr,
+    /// How its guests come into the lab's network.
+    #[serde(flatten)]
+    pub uplink: Uplink,
     /// Memory that the lab's guests may take there; nothing: a part of what libvirt says that there is.
     pub memory: Option<Size>,
+}
+
+/// How guests of a host come into the lab's network: the same way on all hosts of a lab.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Uplink {
+    /// Over a wire between the hosts, made by us, that ends at this address of the host.
+    Address(Ipv4Addr),
+    /// Over a bridge that is there, and whose links join the hosts already.
+    Bridge(Device),
+}
+
+/// Name of a network device.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Device(String);
+
+impl Device {
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Device {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Device, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl FromStr for Device {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Device, String> {
+        // IFNAMSIZ is 16, with a NUL; the kernel takes more characters, and shells would make something of them.
+        let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+        let starts = text.starts_with(|c: char| c.is_ascii_alphanumeric());
+        if plain && starts && text.len() <= 15 {
+            Ok(Device(text.to_owned()))
+        } else {
+            Err(format!("`{text}` is not a network device: use up to 15 letters, digits, `.`, `_` and `-`"))
+        }
+    }
 }
 
 /// A host that is not this machine.
@@ -56,9 +105,37 @@ impl Hosts {
         std::iter::once(&self.here).chain(self.others.iter().map(|other| &other.host))
     }
 
+    /// Whether guests meet on bridges that are there, so that there is no wire of ours.
+    pub fn are_bridged(&self) -> bool {
+        self.here.bridge().is_some()
+    }
+
+    /// The host of this name.
+    pub fn host(&self, name: &NodeName) -> Option<&LabHost> {
+        self.all().find(|host| host.name == *name)
+    }
+
     /// The host of this name that is not this machine.
     pub fn other(&self, name: &str) -> Option<&Other> {
         self.others.iter().find(|other| other.host.name.as_str() == name)
+    }
+}
+
+impl LabHost {
+    /// Its bridge, in a lab that lives on bridges.
+    pub fn bridge(&self) -> Option<&Device> {
+        match &self.uplink {
+            Uplink::Address(_) => None,
+            Uplink::Bridge(bridge) => Some(bridge),
+        }
+    }
+
+    /// Its address, in a lab with a wire.
+    pub fn address(&self) -> Option<Ipv4Addr> {
+        match self.uplink {
+            Uplink::Address(address) => Some(address),
+            Uplink::Bridge(_) => None,
+        }
     }
 }
 
@@ -116,6 +193,12 @@ impl FromStr for Connection {
     fn from_str(text: &str) -> Result<Connection, String> {
         let wrong = |hint: &str| format!("`{text}` is not a connection to another host's libvirt: {hint}");
         let hint = "write one such as `qemu+ssh://root@10.0.0.2/system`";
+        if text.starts_with("qemu+tls://") {
+            return Err(wrong(
+                "TLS leads to libvirt only, and a lab needs a shell on its host, too, for network devices, bridges and \
+                 consoles; write `qemu+ssh://root@HOST/system`",
+            ));
+        }
         let rest = text.strip_prefix("qemu+ssh://").ok_or_else(|| wrong(hint))?;
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let authority = rest.strip_suffix("/system").ok_or_else(|| wrong(hint))?;
@@ -172,6 +255,15 @@ mod tests {
         assert_eq!(full.libvirt_uri(), format!("{text}&no_tty=1"));
         let arguments = full.ssh_arguments().join(" ");
         assert_eq!(arguments, "-T -o BatchMode=yes -i /root/.ssh/lab -o StrictHostKeyChecking=no -p 2222 -- alpha");
+    }
+
+    #[test]
+    fn tls_is_refused_with_the_reason() {
+        let refused = "qemu+tls://alpha/system?pkipath=/root/pki".parse::<Connection>().expect_err("no shell");
+        assert!(
+            refused.contains("needs a shell on its host") && refused.contains("`qemu+ssh://root@HOST/system`"),
+            "{refused}"
+        );
     }
 
     #[test]

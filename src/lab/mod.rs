@@ -21,7 +21,7 @@ mod subnet;
 
 pub use failover::Failover;
 pub use fault::Fault;
-pub use hosts::{Connection, Hosts, LabHost, Lost, Other};
+pub use hosts::{Connection, Device, Hosts, LabHost, Lost, Other, Uplink};
 pub use mac::Mac;
 pub use mirror::Mirror;
 pub use names::{Identifier, NamePattern, NodeName};

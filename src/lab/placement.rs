@@ -63,6 +63,13 @@ pub enum Refusal {
         /// The host.
         host: NodeName,
     },
+    /// A node would leave a host that does not answer, and could not be cut off the network there.
+    Uncut {
+        /// It.
+        node: NodeName,
+        /// The host.
+        host: NodeName,
+    },
 }
 
 impl fmt::Display for Refusal {
@@ -73,6 +80,12 @@ impl fmt::Display for Refusal {
                 let free: Vec<String> = free.iter().map(|(host, size)| format!("`{host}` {}", mib(size))).collect();
                 let free = if free.is_empty() { "no host that answers".to_owned() } else { free.join(", ") };
                 write!(f, "no host has memory for `{node}`: it wants {}, free are: {free}", mib(wants))
+            }
+            Refusal::Uncut { node, host } => {
+                write!(
+                    f,
+                    "`{node}` cannot leave `{host}`, which does not answer: if it still runs there, nothing cuts it off the bridge"
+                )
             }
             Refusal::Together { node, other, host } => {
                 write!(

@@ -34,8 +34,12 @@ pub(super) async fn spread(lab: &mut Lab, old: Option<&Record>, events: &Events)
     let here = (capacity::memory()?.total, cpus);
     let others = ask(hosts, events).await;
     let spread = decide(lab, hosts, here, &others, &before).map_err(|refusal| {
-        Error::new(Class::Host, refusal.to_string())
-            .hint("give hosts more `memory`, name another host, or pin fewer nodes")
+        Error::new(Class::Host, refusal.to_string()).hint(match refusal {
+            Refusal::Uncut { .. } => {
+                "leave the node there, or wait until the host answers: then its guest is ended first"
+            }
+            _ => "give hosts more `memory`, name another host, or pin fewer nodes",
+        })
     })?;
     lab.spread(&spread);
     if let Some(hosts) = &mut lab.hosts {
@@ -73,7 +77,13 @@ fn decide(
     let is_cut_off = |(node, host): (&NodeName, &NodeName)| {
         before.placement.get(node).is_some_and(|old| old != host && is_silent(others, old))
     };
-    let fence = before.fence + u32::from(placement.iter().any(is_cut_off));
+    let moved = placement.iter().find(|place| is_cut_off(*place)).map(|(node, _)| node);
+    if let Some((node, host)) =
+        moved.filter(|_| hosts.are_bridged()).and_then(|node| before.placement.get_key_value(node))
+    {
+        return Err(Refusal::Uncut { node: node.clone(), host: host.clone() });
+    }
+    let fence = before.fence + u32::from(moved.is_some());
     Ok(Spread { placement, fence })
 }
 
@@ -129,10 +139,14 @@ mod tests {
 
     /// The decision when these hosts do not answer.
     fn decided(lab: &Lab, silent: &[&str], before: &Spread) -> Spread {
+        decision(lab, silent, before).unwrap_or_else(|refusal| panic!("{refusal}"))
+    }
+
+    fn decision(lab: &Lab, silent: &[&str], before: &Spread) -> std::result::Result<Spread, Refusal> {
         let hosts = lab.hosts.as_ref().expect("hosts");
         let machine = |name: &NodeName| (!silent.contains(&name.as_str())).then_some((Size::mib(64 * 1024), 8));
         let others = hosts.others.iter().map(|other| (other.host.name.clone(), machine(&other.host.name))).collect();
-        decide(lab, hosts, (Size::mib(64 * 1024), 8), &others, before).unwrap_or_else(|refusal| panic!("{refusal}"))
+        decide(lab, hosts, (Size::mib(64 * 1024), 8), &others, before)
     }
 
     fn on<'a>(spread: &'a Spread, host: &str) -> Vec<&'a str> {
@@ -162,6 +176,22 @@ mod tests {
         let pinned = lab(|text| text.replace(&format!("name: {node},"), &format!("name: {node}, on: beta,")));
         assert_eq!(decided(&pinned, &["alpha"], &first).fence, 1);
         assert_eq!(decided(&pinned, &[], &first).fence, 0, "a host that answers ends its guest");
+    }
+
+    #[test]
+    fn nothing_moves_from_a_host_that_is_lost_on_a_bridge() {
+        let bridged = |text: String| {
+            let hosts = [("address: 10.0.0.1,", "bridge: br0,"), ("address: 10.0.0.2,", "bridge: br0,")];
+            let hosts = hosts.into_iter().chain([("address: 10.0.0.3,", "bridge: br1,")]);
+            hosts.fold(text, |text, (from, to)| text.replacen(from, to, 1))
+        };
+        let first = decided(&lab(bridged), &[], &Spread::default());
+        assert_eq!(decided(&lab(bridged), &["alpha"], &first), first, "they wait");
+        let node = on(&first, "alpha")[0].to_owned();
+        let pinned = lab(|text| bridged(text).replace(&format!("name: {node},"), &format!("name: {node}, on: beta,")));
+        let refused = decision(&pinned, &["alpha"], &first).expect_err("two guests could have its address");
+        assert!(matches!(refused, Refusal::Uncut { .. }) && refused.to_string().contains("`alpha`"), "{refused}");
+        assert_eq!(on(&decided(&pinned, &[], &first), "beta").len(), on(&first, "beta").len() + 1, "it is ended first");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! A lab of three hosts that this test plays, with sshd and libvirtd of their own, joined by one link each: guests on all of
 //! them are one cluster. One host is cut off while its guest runs on, and another crashes; `destroy` leaves nothing on any.
+//!
+//! In place of the wire, two of them have bridges of other people that are one network.
 
 use super::{
     bench::{Bench, Source, assert_no_leftovers, status},
@@ -26,6 +28,15 @@ fn plug(first: &Host, host: &Host, number: usize) {
     assert!(command.status().expect("nsenter runs").success());
 }
 
+/// A key, and the file with its public half.
+fn key_in(directory: &tempfile::TempDir) -> (String, String) {
+    let key = directory.path().join("key").display().to_string();
+    let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f", &key]).status();
+    assert!(made.expect("ssh-keygen runs").success());
+    let public = format!("{key}.pub");
+    (key, public)
+}
+
 fn lab(key: &str, lost: &str) -> String {
     let other = |name: &str, number: usize| {
         let connection = format!("qemu+ssh://root@{PREFIX}.{number}/system?keyfile={key}&no_verify=1");
@@ -48,10 +59,7 @@ fn seen(status: &Status) -> Vec<(&str, GuestState)> {
 #[test]
 fn a_cluster_over_three_hosts_outlives_one() {
     let keys = tempfile::tempdir().expect("a directory");
-    let key = keys.path().join("key").display().to_string();
-    let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f", &key]).status();
-    assert!(made.expect("ssh-keygen runs").success());
-    let authorized = format!("{key}.pub");
+    let (key, authorized) = key_in(&keys);
     let [first, mut alpha, mut beta] = [(); 3].map(|()| Host::start("peer.sh", &authorized));
     plug(&first, &alpha, 2);
     plug(&first, &beta, 3);
@@ -116,4 +124,66 @@ fn a_cluster_over_three_hosts_outlives_one() {
         assert!(!host.run("ip -br link").contains("pgxc"));
     }
     assert_no_leftovers(&bench.lab_directory("spread"));
+}
+
+/// What other people have on their bridges, and could wonder at; not the state, which follows a link by a second.
+const FINGERPRINT: &str = "ip -br link | awk '{$2 = \"\"; print}'; ip -br addr | awk '{$2 = \"\"; print}'; bridge link
+    cat /sys/class/net/*/address /sys/class/net/*/mtu";
+
+#[test]
+fn a_cluster_on_bridges_that_are_there_leaves_them_as_they_were() {
+    let keys = tempfile::tempdir().expect("a directory");
+    let (key, authorized) = key_in(&keys);
+    let [first, alpha] = [(); 2].map(|()| Host::start("peer.sh", &authorized));
+    plug(&first, &alpha, 2);
+    alpha.run(&format!(
+        "ip link add br0 type bridge && ip link set br0 up && ip addr flush dev eth0 && ip link set eth0 master br0 && \
+         ip addr add {PREFIX}.2/24 dev br0"
+    ));
+    let lab = format!(
+        "name: bridged\nvm: {{memory: 512MiB}}\nhosts:\n  - {{name: here, bridge: wire0, memory: 1GiB}}\n  \
+         - {{name: alpha, bridge: br0, memory: 1GiB, connection: 'qemu+ssh://root@{PREFIX}.2/system?keyfile={key}&no_verify=1'}}\n\
+         cluster: {{gtm: {{port: 1931}}}}\nnodes:\n  \
+         - {{name: db1, address: 192.168.122.171, roles: [gtm, gtm_proxy, coordinator, datanode]}}\n  \
+         - {{name: db2, address: 192.168.122.172, roles: [gtm_proxy, coordinator, datanode]}}\n"
+    );
+    let bench = Bench::on(first.entry(), &lab, Source::None);
+    let before = [&first, &alpha].map(|host| host.run(FINGERPRINT));
+    let must_be_as_before = |when: &str| {
+        for (host, before) in [&first, &alpha].into_iter().zip(&before) {
+            let now = host.run(FINGERPRINT);
+            let changes = similar::TextDiff::from_lines(before, &now).unified_diff().context_radius(1).to_string();
+            assert_eq!(changes, "", "a host differs {when}");
+        }
+    };
+
+    // Somebody has an address of the lab's, and somebody gives out others.
+    alpha.run(
+        "ip addr add 192.168.122.172/32 dev br0 && dnsmasq --port=0 --conf-file=/dev/null --interface=br0 --bind-interfaces \
+         --dhcp-range=10.77.0.50,10.77.0.60 --dhcp-leasefile=/run/theirs.leases --pid-file=/run/theirs.pid >/dev/null 2>&1",
+    );
+    let refused = bench.run(&["up"]).failed_with(6);
+    assert!(refused.stderr.contains("192.168.122.172, which is to be `db2`, is taken by"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("is a DHCP server"), "{}", refused.stderr);
+    alpha.run("kill $(cat /run/theirs.pid) && ip addr del 192.168.122.172/32 dev br0");
+    must_be_as_before("after an `up` that was refused");
+
+    bench.run(&["up"]).succeeded();
+    let again = bench.run(&["up"]).succeeded();
+    assert!(again.stderr.contains("nothing changed"), "{}", again.stderr);
+    let now = status(bench.run(&["status", "--json"]).succeeded().json());
+    assert_eq!(seen(&now), [("here", GuestState::Running), ("alpha", GuestState::Running)]);
+    assert!(alpha.run("bridge link").lines().any(|line| line.contains("vnet") && line.contains("master br0")));
+    for host in [&first, &alpha] {
+        assert_eq!(host.run("ip -br link show type vxlan"), "");
+    }
+    bench.run(&["sql", "--on", "db2", "-c", "create table kept as select 42 as answer"]).succeeded();
+    let rows = bench.run(&["sql", "--json", "--on", "db2", "-c", "select answer from kept"]).succeeded().json();
+    assert_eq!(rows[0]["rows"][0][0], "42");
+    let doctor = bench.run(&["doctor"]).succeeded();
+    assert!(doctor.stderr.contains(" 0 amiss"), "{}{}", doctor.stdout, doctor.stderr);
+
+    bench.run(&["destroy", "--yes"]).succeeded();
+    must_be_as_before("after the lab");
+    assert_no_leftovers(&bench.lab_directory("bridged"));
 }

@@ -8,7 +8,7 @@ use crate::{
         shape::{HostFile, LabFile},
         typed::{Field, Placed},
     },
-    lab::{Connection, HostKind, Hosts, LabHost, Lost, Network, NodeName, Other, Role, Size},
+    lab::{Connection, Device, HostKind, Hosts, LabHost, Lost, Network, NodeName, Other, Role, Size, Uplink},
 };
 use std::{collections::BTreeSet, net::Ipv4Addr};
 
@@ -43,6 +43,13 @@ pub(super) fn hosts(
         let hint = "put this machine first: its name and address, without `connection`";
         check.report(place, "the first host is this machine, and has no `connection`", hint);
     }
+    alike(check, list);
+    if let (Some(bridge), Some(Lost::Replace)) = (here.value.bridge.place(), lost) {
+        let hint = "write `lost: wait`, or an `address` for each host in place of its `bridge`";
+        let message = "`lost: replace` with `bridge`: guests of a host that is lost could not be cut off a bridge that is \
+                       not ours, and would write to the data of those that take their places";
+        check.report(file.lost.place().unwrap_or(bridge), message, hint);
+    }
     let here = host(check, here, network);
     let others: Vec<Option<Other>> = others.iter().map(|item| other(check, item, network)).collect();
     Some(Hosts {
@@ -52,6 +59,16 @@ pub(super) fn hosts(
         fence: 0,
         silent: BTreeSet::new(),
     })
+}
+
+/// One network has no two ways: all hosts have a bridge, or all have a wire.
+fn alike(check: &mut Checker, hosts: &[Placed<HostFile>]) {
+    let bridged = |host: &&Placed<HostFile>| host.value.bridge.value().is_some();
+    if let (Some(with), Some(without)) = (hosts.iter().find(bridged), hosts.iter().find(|host| !bridged(host))) {
+        let (with, title) = (title(&with.value.name), title(&without.value.name));
+        let hint = "name a bridge on every host, or on none";
+        check.report(without.place, format!("{with} has a `bridge`, and {title} has none"), hint);
+    }
 }
 
 fn other(check: &mut Checker, file: &Placed<HostFile>, network: Option<&Network>) -> Option<Other> {
@@ -71,22 +88,29 @@ fn host(check: &mut Checker, file: &Placed<HostFile>, network: Option<&Network>)
     let title = title(&file.name);
     let name: Option<NodeName> =
         check.required(&file.name, *place, "a host", "name", "write `name: ` and a short name, such as `alpha`");
-    let address = match file.address.value() {
-        Some(_) => check.value(&file.address, "", scalars::address),
-        None => {
-            let hint = "write the address at which the other hosts reach it";
+    let uplink = match (file.address.value(), file.bridge.value()) {
+        (Some(_), None) => check.value(&file.address, "", scalars::address).map(Uplink::Address),
+        (None, Some(_)) => check.value(&file.bridge, "", str::parse::<Device>).map(Uplink::Bridge),
+        (None, None) => {
+            let hint = "write the address at which the other hosts reach it, or `bridge` on all hosts";
             check.report(*place, format!("{title} has no `address`"), hint);
             None
         }
+        (Some(_), Some(_)) => {
+            let hint = "take one out: the address is the end of a tunnel, which a lab on bridges does not have";
+            let place = file.bridge.place().unwrap_or(*place);
+            check.report(place, format!("{title} has an `address` and a `bridge`"), hint);
+            None
+        }
     };
-    if let (Some(address), Some(network)) = (address, network) {
-        outside(check, file.address.place().unwrap_or(*place), address, network);
+    if let (Some(Uplink::Address(address)), Some(network)) = (&uplink, network) {
+        outside(check, file.address.place().unwrap_or(*place), *address, network);
     }
     let memory = match file.memory.value() {
         Some(_) => Some(check.value(&file.memory, "", str::parse::<Size>)?),
         None => None,
     };
-    Some(LabHost { name: name?, address: address?, memory })
+    Some(LabHost { name: name?, uplink: uplink?, memory })
 }
 
 fn title(name: &Field<String>) -> String {

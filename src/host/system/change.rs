@@ -1,7 +1,7 @@
 //! What a lab changes on the machine that it lives on.
 
 use super::{Daemon, Rule};
-use crate::hypervisor::Reservation;
+use crate::{hypervisor::Reservation, lab::Device};
 use serde::{Deserialize, Serialize};
 use std::{fmt, net::Ipv4Addr, path::PathBuf};
 
@@ -37,6 +37,13 @@ pub enum Change {
     Started(Daemon),
     /// The firewall was told to let something in.
     LetIn(Rule),
+    /// A lab in namespaces of its own was plugged into a bridge of the machine.
+    Plugged {
+        /// The bridge.
+        bridge: Device,
+        /// The port on it.
+        port: Device,
+    },
 }
 
 impl fmt::Display for Change {
@@ -50,6 +57,7 @@ impl fmt::Display for Change {
             Change::ExportsFile { path } => write!(f, "file `{}`", path.display()),
             Change::Exported { client, directory } => write!(f, "export of `{}` to {client}", directory.display()),
             Change::Started(daemon) => write!(f, "{daemon}"),
+            Change::Plugged { bridge, port } => write!(f, "port {port} on the bridge {bridge}"),
             Change::LetIn(rule) => write!(f, "firewall rule `{rule}`"),
         }
     }

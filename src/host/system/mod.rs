@@ -19,7 +19,7 @@ pub use firewall::{NTP_PORT, PORTMAP_PORT, Rule, is_let_in, rules};
 pub use lease::{Lease, lease_list, leases, release};
 pub use nfs::{Server, exports_file, exports_text, is_exported, mount_port, options};
 pub use survey::{Facts, Finding, Firewall, SeenLibvirt, Verdict, look, survey};
-pub use undo::{is_entangled, leave, undo};
+pub use undo::{is_entangled, leave, undo, unplug};
 
 use super::{holder::boot_id, paths::LabDir};
 use crate::error::{Class, Result, ResultExt};

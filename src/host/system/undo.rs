@@ -3,9 +3,10 @@
 use super::{CLIENTS, Change, LIBVIRT, NETWORK, Rule, expire_clients, lease, nfs};
 use crate::{
     error::{Class, Error, Result, ResultExt},
-    host::{LabDir, last_lines},
+    host::{Bridge, LabDir, last_lines},
     hypervisor::{Libvirt, Reservation},
     journal::{Entry, Journal},
+    lab::Device,
 };
 use std::{
     fs, io,
@@ -19,9 +20,37 @@ use std::{
 /// How long a filesystem may stay busy after its last user has ended.
 const BUSY: Duration = Duration::from_secs(10);
 
-/// Whether a lab has, or may have, anything on this machine that must be taken back before its directory is removed.
+/// Whether a lab lives on this machine itself, or may still have something there as one that does.
 pub fn is_entangled(lab: &LabDir) -> bool {
-    lab.system_mark().exists() || !Journal::read(&lab.journal()).changes().is_empty()
+    lab.system_mark().exists() || !Journal::read(&lab.journal()).changes().iter().all(is_plug)
+}
+
+/// What labs in namespaces of their own may have on this machine, too.
+fn is_plug(change: &Change) -> bool {
+    matches!(change, Change::Plugged { .. })
+}
+
+/// Takes a lab in namespaces of its own off this machine's bridge, if it is on one.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn unplug(lab: &LabDir) -> Result<()> {
+    let plugs: Vec<Change> = Journal::read(&lab.journal()).changes().into_iter().filter(is_plug).collect();
+    if plugs.is_empty() {
+        return Ok(());
+    }
+    let journal = Journal::open(&lab.journal())?;
+    for change in plugs {
+        if let Change::Plugged { port, .. } = &change {
+            pull(port).map_err(|error| error.context(format!("cannot take back the {change}")))?;
+        }
+        journal.write(Entry::Undone { what: change })?;
+    }
+    Ok(())
+}
+
+fn pull(port: &Device) -> Result<()> {
+    command("bash", &["-ceu", &Bridge::remove(port.as_str())]).map(drop)
 }
 
 /// Ends a lab on this machine: its guests first, then every change of the journal, the newest first.
@@ -74,6 +103,7 @@ pub fn undo(libvirt: &Libvirt, change: &Change) -> Result<()> {
         Change::Exported { client, directory } => unexport(*client, directory),
         Change::Started(daemon) => daemon.end(),
         Change::LetIn(rule) => shut(rule),
+        Change::Plugged { port, .. } => pull(port),
     }
 }
 
