@@ -30,6 +30,8 @@ pub enum Action {
     Image,
     /// Build the engine from source.
     Build,
+    /// Have the machine's /etc/hosts name the nodes, if lab.yaml says so.
+    Names,
     /// Look whether the lab can live on this machine, beside what others have there.
     Machine,
     /// Have the machine's firewall let the guests in.
@@ -221,6 +223,7 @@ fn host_steps(host: HostKind) -> Vec<Step> {
             host_step("exports", "mount the exports", Action::Exports),
             host_step("nfs", "export them", Action::Nfs),
             host_step("time", "serve the time", Action::Time),
+            host_step("names", "name the nodes", Action::Names),
         ],
     }
 }

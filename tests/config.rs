@@ -447,6 +447,8 @@ fn single_problems() {
             "`qemu://root@b/system` is not a connection",
         ),
         (&(of("a", "10.0.0.1", &b("10.0.0.2")) + "host: system\n"), "5:8", "`hosts` with `host: system`"),
+        ("network: {hosts_file: true}\n", "5:23", "`hosts_file: true` with `host: private`"),
+        ("network: {hosts_file: maybe}\n", "5:23", "`maybe` is not known here"),
         (&bridged("bridge: br0", &b("10.0.0.2")), "5:33", "host `a` has a `bridge`, and host `b` has none"),
         (&bridged("address: 10.0.0.1", &on_bridge("br0")), "5:9", "host `b` has a `bridge`, and host `a` has none"),
         (

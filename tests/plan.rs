@@ -113,7 +113,7 @@ fn a_lab_on_the_machine_itself_differs_in_the_hosts_chain_only() {
         let place = host(&plans[0]).expect("the host's chain");
         assert_eq!(host(&plans[1]), Some(place));
         let steps: Vec<&str> = plans[1].chains[place].steps.iter().map(|step| step.id.as_str()).collect();
-        assert_eq!(steps, ["machine", "network", "firewall", "exports", "nfs", "time"]);
+        assert_eq!(steps, ["machine", "network", "firewall", "exports", "nfs", "time", "names"]);
         let [private, system] = plans.map(|mut plan| {
             plan.chains.remove(place);
             plan

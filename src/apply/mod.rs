@@ -45,6 +45,7 @@ impl Apply for Site {
             Action::Wire { host } => self.foresee_wire(host).await,
             Action::Stock { host } => self.foresee_stock(host).await,
             Action::Machine => Ok(self.foresee_machine()),
+            Action::Names => self.foresee_names(),
             Action::Firewall => self.foresee_firewall().await,
             Action::Network => match self.lab.host {
                 HostKind::Private => self.foresee_network().await,
@@ -96,6 +97,7 @@ impl Apply for Site {
             Action::Wire { host } => self.join_wire(host).await?,
             Action::Stock { host } => self.stock(host).await?,
             Action::Machine => self.take_machine().await?,
+            Action::Names => self.name_nodes().await?,
             Action::Firewall => self.let_guests_in().await?,
             Action::Network => match self.lab.host {
                 HostKind::Private => self.network().await?,

@@ -13,7 +13,7 @@ use crate::{
     },
     hypervisor::{Difference, SeenNetwork, reservations},
     journal::Entry,
-    lab::Node,
+    lab::{HostsFile, Node},
 };
 use std::{
     fs,
@@ -84,6 +84,48 @@ impl Site {
         system::take(&self.dir)?;
         self.set_host(Host::System);
         Ok(Outcome::Changed(format!("looked at {} things of this machine: the lab can live here", findings.len())))
+    }
+
+    /// What is to be in the machine's /etc/hosts, beside what is there.
+    fn named_text(&self, text: &str) -> Result<String> {
+        match self.lab.network.hosts_file {
+            HostsFile::Untouched => Ok(text.to_owned()),
+            HostsFile::Block => system::with_block(text, &self.lab),
+        }
+    }
+
+    fn naming(&self) -> Change {
+        Change::Named { lab: self.lab.name.to_string(), path: system::HOSTS.into() }
+    }
+
+    pub(super) fn foresee_names(&self) -> Result<Foresight> {
+        let text = system::hosts_text();
+        let is_named = self.journal.changes().contains(&self.naming());
+        Ok(match self.lab.network.hosts_file {
+            HostsFile::Untouched if !is_named => Foresight::Holds("nobody asked for it".into()),
+            HostsFile::Block if is_named && self.named_text(&text)? == text => {
+                Foresight::Holds(format!("`{}` names {} nodes", system::HOSTS, self.lab.nodes.len()))
+            }
+            _ => Foresight::Changes,
+        })
+    }
+
+    pub(super) async fn name_nodes(&self) -> Result<Outcome> {
+        if self.lab.network.hosts_file == HostsFile::Untouched {
+            self.withdraw(|change| *change == self.naming()).await?;
+            return Ok(Outcome::Changed(format!("took the nodes out of `{}`", system::HOSTS)));
+        }
+        let text = system::hosts_text();
+        let clashes = system::clashes(&text, &self.lab);
+        if !clashes.is_empty() {
+            return Err(Error::new(Class::Host, format!("others have names of lab `{}`", self.lab.name))
+                .evidence(clashes.join("\n"))
+                .hint("take those lines out, or give the nodes other names"));
+        }
+        let wanted = self.named_text(&text)?;
+        self.announce(self.naming())?;
+        system::rewrite(Path::new(system::HOSTS), &text, &wanted)?;
+        Ok(Outcome::Changed(format!("named {} nodes in `{}`", self.lab.nodes.len(), system::HOSTS)))
     }
 
     /// Where libvirt's dnsmasq lists who has which address.

@@ -19,7 +19,9 @@ use super::{
     problem::Problem,
     shape::{LabFile, NetworkFile, NfsFile},
 };
-use crate::lab::{Acceleration, BootMode, EngineKind, Fit, HostKind, Lab, Network, Nfs, NodeName, Size, Subnet};
+use crate::lab::{
+    Acceleration, BootMode, EngineKind, Fit, HostKind, HostsFile, Lab, Network, Nfs, NodeName, Size, Subnet,
+};
 use checker::Checker;
 use std::{net::Ipv4Addr, path::PathBuf};
 
@@ -40,7 +42,7 @@ pub(super) fn lab(file: &LabFile, directory: PathBuf, problems: &mut Vec<Problem
     let images = check.choices(&file.image, defaults::IMAGES, scalars::image);
     let engines = check.choices(&file.engine, defaults::ENGINES, scalars::choice::<EngineKind>);
     let mirrors = mirrors::mirrors(&mut check, file.mirrors.value().map_or(&[], Vec::as_slice), &images);
-    let network = network(&mut check, &file.network.section());
+    let network = network(&mut check, &file.network.section(), host);
     let hosts = hosts::hosts(&mut check, file, host, network.as_ref());
     let nfs = nfs(&mut check, &file.nfs.section());
     let guest = guest::guest(&mut check, &file.guest.section());
@@ -77,7 +79,7 @@ pub(super) fn lab(file: &LabFile, directory: PathBuf, problems: &mut Vec<Problem
     })
 }
 
-fn network(check: &mut Checker, file: &NetworkFile) -> Option<Network> {
+fn network(check: &mut Checker, file: &NetworkFile, host: Option<HostKind>) -> Option<Network> {
     let subnet: Option<Subnet> = check.parsed(&file.subnet, defaults::SUBNET);
     let domain = check.value(&file.domain, defaults::DOMAIN, scalars::domain);
     let first = subnet.map(|subnet| Ipv4Addr::from_bits(subnet.network().to_bits() + 1)).unwrap_or(Ipv4Addr::LOCALHOST);
@@ -93,7 +95,13 @@ fn network(check: &mut Checker, file: &NetworkFile) -> Option<Network> {
         // Nodes can still be checked against the subnet.
         gateway = first;
     }
-    Some(Network { subnet, gateway, domain: domain? })
+    let hosts_file = check.value(&file.hosts_file, defaults::HOSTS_FILE, scalars::choice::<HostsFile>);
+    if let (Some(HostsFile::Block), Some(HostKind::Private), Some(place)) = (hosts_file, host, file.hosts_file.place())
+    {
+        let hint = "write `host: system`, or take it out: the addresses of a private lab lead nowhere outside of its namespaces";
+        check.report(place, "`hosts_file: true` with `host: private`", hint);
+    }
+    Some(Network { subnet, gateway, domain: domain?, hosts_file: hosts_file? })
 }
 
 fn nfs(check: &mut Checker, file: &NfsFile) -> Option<Nfs> {

@@ -17,6 +17,7 @@ pub(super) const ACCELERATION: &str = "auto";
 pub(super) const FIT: &str = "shrink";
 pub(super) const BOOT: &str = "auto";
 pub(super) const SUBNET: &str = "192.168.122.0/24";
+pub(super) const HOSTS_FILE: &str = "false";
 pub(super) const DOMAIN: &str = "sky-mobi.com";
 pub(super) const IMAGES: &[&str] = &["centos-5.9", "debian-12"];
 pub(super) const ENGINES: &[&str] = &["postgres-xc", "postgres-fdw"];

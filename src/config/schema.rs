@@ -48,6 +48,7 @@ scalar! {
     Port: { "type": "integer", "minimum": 1, "maximum": 65535 };
     Keep: { "type": "integer", "minimum": 1, "maximum": 10000 };
     Seconds: { "type": "integer", "minimum": 1, "maximum": 3600 };
+    Flag: { "type": "boolean" };
     Text: { "type": ["string", "number", "boolean"] };
     Uid: { "type": "integer", "minimum": 1, "maximum": 60000 };
 }

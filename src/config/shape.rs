@@ -105,6 +105,9 @@ pub(super) struct NetworkFile {
     pub subnet: Field<String>,
     /// The host's address in it, its first one by default; guests find NFS, NTP, DNS and DHCP there.
     pub gateway: Field<String>,
+    /// Whether this machine's /etc/hosts gets a block with the nodes' names, until `destroy`; needs `host: system`.
+    #[schemars(with = "schema::Flag", extend("default" = false))]
+    pub hosts_file: Field<String>,
     /// DNS domain of the nodes.
     #[schemars(extend("default" = defaults::DOMAIN))]
     pub domain: Field<String>,

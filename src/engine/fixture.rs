@@ -1,8 +1,8 @@
 //! The document's lab as a value, for the tests of pure code.
 
 use crate::lab::{
-    Acceleration, BootMode, Cluster, Component, EngineKind, Fit, Guest, HostKind, Lab, Limit, Mac, Network, Nfs, Node,
-    Primary, Role, Selinux, Size,
+    Acceleration, BootMode, Cluster, Component, EngineKind, Fit, Guest, HostKind, HostsFile, Lab, Limit, Mac, Network,
+    Nfs, Node, Primary, Role, Selinux, Size,
 };
 use std::collections::BTreeMap;
 
@@ -165,6 +165,7 @@ pub(crate) fn document() -> Lab {
             subnet: "192.168.122.0/24".parse().expect("a subnet"),
             gateway: [192, 168, 122, 1].into(),
             domain: "sky-mobi.com".to_owned(),
+            hosts_file: HostsFile::Untouched,
         },
         images: vec!["debian-12".to_owned()],
         mirrors: Vec::new(),

@@ -179,6 +179,19 @@ pub struct Network {
     pub gateway: Ipv4Addr,
     /// DNS domain of the nodes, e.g. `sky-mobi.com`.
     pub domain: String,
+    /// Whether the machine that the lab lives on is to know the nodes' names.
+    pub hosts_file: HostsFile,
+}
+
+/// What becomes of /etc/hosts of the machine that a lab lives on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+pub enum HostsFile {
+    /// Nothing.
+    #[serde(rename = "false")]
+    Untouched,
+    /// It gets a block with the nodes' names, until `destroy`.
+    #[serde(rename = "true")]
+    Block,
 }
 
 /// The filesystem image that holds every export, and how guests mount theirs.

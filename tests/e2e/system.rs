@@ -35,7 +35,7 @@ fn must_be(host: &Host, before: &str, when: &str) {
 #[test]
 fn a_lab_on_the_machines_own_libvirt_leaves_it_as_it_was() {
     let host = Host::start("others.sh", "");
-    let lab_yaml = LAB.replace("name: two", "name: two\nhost: system");
+    let lab_yaml = LAB.replace("name: two", "name: two\nhost: system\nnetwork: {hosts_file: true}");
     let bench = Bench::on(host.entry(), &lab_yaml, Source::None);
     let before = host.run(FINGERPRINT);
 
@@ -46,7 +46,10 @@ fn a_lab_on_the_machines_own_libvirt_leaves_it_as_it_was() {
     fs::set_permissions(bench.path(""), fs::Permissions::from_mode(0o711)).expect("it is ours");
     let theirs = "<host mac='52:54:00:99:99:98' name='clash' ip='192.168.122.172'/>";
     host.run(&format!("virsh net-update default add ip-dhcp-host --live --config \"{theirs}\""));
+    host.run("cp -a /etc/hosts /run/theirs && echo '10.9.9.8 db2.sky-mobi.com' >>/etc/hosts");
     let refused = bench.run(&["up"]).failed_with(4);
+    assert!(refused.stderr.contains("`/etc/hosts` says that `db2.sky-mobi.com` is 10.9.9.8"), "{}", refused.stderr);
+    host.run("cp -a /run/theirs /etc/hosts && rm /run/theirs");
     assert!(refused.stderr.contains("address 192.168.122.172 of `db2` is in somebody else's"), "{}", refused.stderr);
     let doctor = bench.run(&["doctor"]).failed_with(7);
     assert!(doctor.stdout.contains("52:54:00:99:99:98"), "{}", doctor.stdout);
@@ -71,6 +74,9 @@ fn a_lab_on_the_machines_own_libvirt_leaves_it_as_it_was() {
     assert_eq!(rows[0]["rows"][0][0], "1");
     let doctor = bench.run(&["doctor"]).succeeded();
     assert!(doctor.stderr.contains(" 0 amiss"), "{}{}", doctor.stdout, doctor.stderr);
+    let named = host.run("getent hosts db2.sky-mobi.com someones.example.org");
+    let named: Vec<&str> = named.split_whitespace().filter(|word| word.contains('9')).collect();
+    assert_eq!(named, ["192.168.122.172", "10.9.9.9"]);
     let mounted = bench.run(&["ssh", "db2", "--", "findmnt -n -o SOURCE /data02"]).succeeded();
     assert_eq!(mounted.stdout.trim(), "192.168.122.1:/data03/172");
     let snapshot = bench.run(&["snapshot", "create", "x"]).failed_with(4);

@@ -37,6 +37,13 @@ pub enum Change {
     Started(Daemon),
     /// The firewall was told to let something in.
     LetIn(Rule),
+    /// The lab's names were written into a file of names.
+    Named {
+        /// The lab.
+        lab: String,
+        /// The file.
+        path: PathBuf,
+    },
     /// A lab in namespaces of its own was plugged into a bridge of the machine.
     Plugged {
         /// The bridge.
@@ -57,6 +64,7 @@ impl fmt::Display for Change {
             Change::ExportsFile { path } => write!(f, "file `{}`", path.display()),
             Change::Exported { client, directory } => write!(f, "export of `{}` to {client}", directory.display()),
             Change::Started(daemon) => write!(f, "{daemon}"),
+            Change::Named { lab, path } => write!(f, "names of lab `{lab}` in `{}`", path.display()),
             Change::Plugged { bridge, port } => write!(f, "port {port} on the bridge {bridge}"),
             Change::LetIn(rule) => write!(f, "firewall rule `{rule}`"),
         }

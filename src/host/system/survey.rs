@@ -1,10 +1,10 @@
 //! Can a lab live on this machine, beside what others have there? Looking touches nothing; judging is pure.
 
-use super::{LIBVIRT, Lease, NETWORK, Server, firewall, leases};
+use super::{LIBVIRT, Lease, NETWORK, Server, clashes, firewall, hosts_text, leases};
 use crate::{
     host::{LabDir, program},
     hypervisor::{Libvirt, Reservation, SeenNetwork, reservations},
-    lab::{HostKind, Lab},
+    lab::{HostKind, HostsFile, Lab},
 };
 use std::{
     fs,
@@ -35,6 +35,8 @@ pub struct Facts {
     pub apparmor: bool,
     /// What the firewall says.
     pub firewall: Firewall,
+    /// What is in its file of names.
+    pub names: String,
     /// Whether the clock is before this program was made.
     pub clock_is_behind: bool,
 }
@@ -106,6 +108,7 @@ pub fn look(lab: &Lab, dir: &LabDir, ours: Vec<Reservation>) -> Facts {
         closed: closed(dir.path()),
         apparmor: fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|on| on.trim() == "Y"),
         firewall: look_at_firewall(),
+        names: hosts_text(),
         clock_is_behind: clock_is_behind(),
     }
 }
@@ -233,6 +236,11 @@ pub fn survey(lab: &Lab, facts: &Facts) -> Vec<Finding> {
                 .into(),
         ),
     }
+    if lab.network.hosts_file == HostsFile::Block {
+        for clash in clashes(&facts.names, lab) {
+            find("names", Verdict::Blocks, format!("{clash}: take that line out, or give the node another name"));
+        }
+    }
     if facts.clock_is_behind {
         find(
             "clock",
@@ -331,6 +339,7 @@ mod tests {
             closed: Vec::new(),
             apparmor: true,
             firewall: Firewall::Iptables,
+            names: "127.0.0.1 localhost\n".into(),
             clock_is_behind: false,
         }
     }

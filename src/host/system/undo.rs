@@ -1,6 +1,6 @@
 //! Taking a change back. Each can be taken back twice, and when it was never made: a run may have died in between.
 
-use super::{CLIENTS, Change, LIBVIRT, NETWORK, Rule, expire_clients, lease, nfs};
+use super::{CLIENTS, Change, LIBVIRT, NETWORK, Rule, expire_clients, lease, nfs, remove_block};
 use crate::{
     error::{Class, Error, Result, ResultExt},
     host::{Bridge, LabDir, last_lines},
@@ -103,6 +103,7 @@ pub fn undo(libvirt: &Libvirt, change: &Change) -> Result<()> {
         Change::Exported { client, directory } => unexport(*client, directory),
         Change::Started(daemon) => daemon.end(),
         Change::LetIn(rule) => shut(rule),
+        Change::Named { lab, path } => remove_block(path, lab),
         Change::Plugged { port, .. } => pull(port),
     }
 }
@@ -162,7 +163,7 @@ fn command(program: &str, arguments: &[&str]) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::with_block, *};
 
     #[test]
     fn a_file_that_is_not_ours_and_a_directory_with_something_in_it_stay() {
@@ -171,6 +172,9 @@ mod tests {
         let (theirs, ours) = (directory.path().join("theirs.exports"), directory.path().join("ours.exports"));
         fs::write(&theirs, "/home *(ro)\n").expect("it writes");
         fs::write(&ours, nfs::exports_text(&crate::engine::fixture::document())).expect("it writes");
+        let (names, device) = (directory.path().join("hosts"), |name: &str| name.parse().expect("a device"));
+        let theirs_and_ours = with_block("10.1.1.1 mail", &crate::engine::fixture::document()).expect("it is whole");
+        fs::write(&names, theirs_and_ours).expect("it writes");
         let (full, empty) = (directory.path().join("full"), directory.path().join("empty"));
         fs::create_dir_all(full.join("something")).and_then(|()| fs::create_dir(&empty)).expect("directories");
         for change in [
@@ -179,10 +183,15 @@ mod tests {
             Change::Directory { path: full.clone() },
             Change::Directory { path: empty.clone() },
             Change::Mounted { point: full.clone() },
+            Change::Named { lab: "pgxc".into(), path: names.clone() },
+            Change::Plugged { bridge: device("br0"), port: device("pgxcp-nothing") },
         ] {
+            let written = serde_json::to_string(&change).expect("the journal takes it");
+            assert_eq!(serde_json::from_str::<Change>(&written).expect("and gives it back"), change);
             undo(&libvirt, &change).expect("it can be taken back");
             undo(&libvirt, &change).expect("twice, too");
         }
+        assert_eq!(fs::read_to_string(&names).expect("it stays"), "10.1.1.1 mail");
         assert_eq!([&theirs, &ours, &full, &empty].map(|path| path.exists()), [true, false, true, false]);
     }
 }
