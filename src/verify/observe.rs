@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     apply::{self, Site},
-    engine::{Engine, Row},
+    engine::{Engine, Row, retried},
     error::{Class, Error, Result, ResultExt},
     executor::{Apply, Foresight},
     gtm,
@@ -213,8 +213,15 @@ impl Observer {
         let placed = self.placed(at)?;
         let ready = self.engine.component(&self.lab, placed).ready;
         let mount = &self.lab.nfs.mount;
-        let seen = apply::answers(&self.host, &self.dir, mount, placed.node, &ready, &self.login, patience).await;
-        Ok(seen.map_or_else(|error| error.message().to_owned(), |()| "serves".to_owned()))
+        let ask = || apply::answers(&self.host, &self.dir, mount, placed.node, &ready, &self.login, patience);
+        let seen = retried(ask, |_| {}).await;
+        let why = |error: Error| {
+            std::iter::once(error.message())
+                .chain(error.causes().iter().map(String::as_str))
+                .collect::<Vec<_>>()
+                .join("; ")
+        };
+        Ok(seen.map_or_else(why, |()| "serves".to_owned()))
     }
 
     /// The third line of gtm.pid, on the export that the GTM's directory lies on.
