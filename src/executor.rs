@@ -17,6 +17,9 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
+/// How many looks there are at once for each step that may run: most of a look is a wait for somebody else's answer.
+const LOOKS: usize = 6;
+
 /// How long running steps may take to end after an interruption: most end within seconds, a wait for a guest may not.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -67,27 +70,31 @@ struct Run<A> {
     stop: CancellationToken,
 }
 
-/// Looks at all steps at once; when every one holds, tells so and gives the tally, else nothing: then the plan has to
-/// run. This is what makes `up` on a lab that is up fast: it waits for no turn. Looks take tokens all the same, twice
-/// as many as steps, since some of them only wait: too many busy emulated guests hold each other up.
+/// Looks at all steps at once, and at the last one when the others hold, since it looks at what they have made; when every
+/// one holds, tells so and gives the tally, else nothing: then the plan has to run. This is what makes `up` on a lab that
+/// is up fast: it waits for no turn. Looks take tokens all the same: too many busy emulated guests hold each other up.
 pub async fn holds<A: Apply>(plan: &Plan<A::Action>, apply: &Arc<A>, events: &Events, tokens: usize) -> Option<Tally> {
     let begun = Instant::now();
-    let tokens = Arc::new(Semaphore::new(tokens * 2));
-    let mut looks = JoinSet::new();
-    for step in plan.steps().cloned() {
-        let (apply, tokens) = (apply.clone(), tokens.clone());
-        looks.spawn(async move {
-            let _token = tokens.acquire_owned().await;
-            let begun = Instant::now();
-            let foresight = apply.foresee(&step).await;
-            (step, foresight, begun.elapsed())
-        });
-    }
+    let tokens = Arc::new(Semaphore::new(tokens * LOOKS));
+    let mut steps: Vec<_> = plan.steps().cloned().collect();
+    let last = steps.split_off(steps.len().saturating_sub(1));
     let mut seen = Vec::new();
-    while let Some(look) = looks.join_next().await {
-        // Whatever cannot be seen is for the run to find out and to tell.
-        let Ok((step, Ok(Foresight::Holds(why)), took)) = look else { return None };
-        seen.push((step, why, took));
+    for wave in [steps, last] {
+        let mut looks = JoinSet::new();
+        for step in wave {
+            let (apply, tokens) = (apply.clone(), tokens.clone());
+            looks.spawn(async move {
+                let _token = tokens.acquire_owned().await;
+                let begun = Instant::now();
+                let foresight = apply.foresee(&step).await;
+                (step, foresight, begun.elapsed())
+            });
+        }
+        while let Some(look) = looks.join_next().await {
+            // Whatever cannot be seen is for the run to find out and to tell.
+            let Ok((step, Ok(Foresight::Holds(why)), took)) = look else { return None };
+            seen.push((step, why, took));
+        }
     }
     let tally = Tally { unchanged: seen.len(), ..Tally::default() };
     for (step, why, took) in seen {
