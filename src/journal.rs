@@ -100,13 +100,22 @@ pub struct Journal {
     state: Mutex<State>,
 }
 
+/// When a step ended well, counted in steps that did.
+#[derive(Clone, Copy)]
+struct Ends {
+    first: usize,
+    last: usize,
+}
+
 /// What all entries together say.
 #[derive(Default)]
 struct State {
     /// Steps that are done, with the digests of what decided them.
     done: BTreeMap<String, String>,
-    /// Steps that ended well at any time.
-    once: BTreeSet<String>,
+    /// When steps ended well, of all that ever did.
+    ends: BTreeMap<String, Ends>,
+    /// How many steps ended well so far.
+    count: usize,
     /// Faults that are in force.
     faults: BTreeSet<Fault>,
     /// Changes of the machine that were not taken back, in the order in which they were made.
@@ -162,7 +171,17 @@ impl Journal {
 
     /// Whether a step ended well at any time, though it may have been begun again since.
     pub fn was_done(&self, step: &str) -> bool {
-        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner).once.contains(step)
+        self.ends(step).is_some()
+    }
+
+    /// Whether a step that had ended well before another one last did has ended well again since.
+    pub fn is_again_since(&self, step: &str, other: &str) -> bool {
+        let (step, other) = (self.ends(step), self.ends(other));
+        step.zip(other).is_some_and(|(step, other)| step.first < other.last && other.last < step.last)
+    }
+
+    fn ends(&self, step: &str) -> Option<Ends> {
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner).ends.get(step).copied()
     }
 
     /// Faults that were made on purpose and not mended yet.
@@ -200,7 +219,9 @@ fn fold(text: &str) -> State {
 fn apply(state: &mut State, entry: Entry) {
     match entry {
         Entry::Done { step, digest } => {
-            state.once.insert(step.clone());
+            state.count += 1;
+            let count = state.count;
+            state.ends.entry(step.clone()).or_insert(Ends { first: count, last: count }).last = count;
             state.done.insert(step, digest);
         }
         Entry::Intent { step } | Entry::Failed { step, .. } => {
@@ -244,6 +265,23 @@ mod tests {
         assert_eq!((journal.done("a"), journal.was_done("a"), journal.was_done("b")), (None, true, false));
         journal.write(done("2")).expect("it writes");
         assert_eq!(Journal::open(&path).expect("it opens again").done("a").as_deref(), Some("2"));
+    }
+
+    #[test]
+    fn a_step_comes_again_since_another() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let journal = Journal::open(&directory.path().join("journal.jsonl")).expect("it opens");
+        let end = |step: &str| {
+            journal.write(Entry::Done { step: step.into(), digest: String::new() }).expect("it writes");
+            (journal.is_again_since("a", "z"), journal.is_again_since("b", "z"))
+        };
+        assert_eq!(end("a"), (false, false));
+        assert_eq!(end("a"), (false, false), "nothing was before");
+        assert_eq!(end("z"), (false, false));
+        assert_eq!(end("b"), (false, false), "for the first time");
+        assert_eq!(end("a"), (true, false));
+        assert_eq!(end("b"), (true, false), "twice, but not before");
+        assert_eq!(end("z"), (false, false));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::{
     plan::Step,
     sql::{Login, Sql},
 };
+use futures_util::future::try_join_all;
 use std::time::{Duration, Instant};
 
 /// How long the components of a node may take to serve after its guest answers.
@@ -232,11 +233,8 @@ impl Site {
             self.forget_looks();
             return Foresight::Changes;
         }
-        if let Some(in_doubt) = self.engine.in_doubt(&self.lab) {
-            // A cluster that does not answer is what earlier steps see to.
-            if let Ok(Some(_)) = self.left_behind(&in_doubt).await {
-                return Foresight::Changes;
-            }
+        if self.is_hindered().await {
+            return Foresight::Changes;
         }
         Foresight::Holds("nothing changed since the last proof".into())
     }
@@ -244,15 +242,50 @@ impl Site {
     pub(super) async fn proof(&self, step: &Step) -> Result<Outcome> {
         let proof = self.engine.proof(&self.lab);
         let told = |error: &Error| self.events.note(format!("the proof begins again, since {error}"));
+        self.let_go(step).await?;
         // From its beginning, which removes what an earlier try has left.
-        reached(self.patience(STALE), || self.resolve_and_prove(step, &proof), told).await
+        let prove =
+            async |lost| reached(self.patience(STALE), || self.resolve_and_prove(step, &proof, lost), told).await;
+        // A cluster that was never proved has lost no session.
+        match prove(self.journal.was_done(&step.id)).await {
+            // One may be lost meanwhile, and hide the proof's rows, or its table.
+            Err(error) if self.is_hindered().await => {
+                told(&error);
+                prove(true).await
+            }
+            ended => ended,
+        }
     }
 
-    async fn resolve_and_prove(&self, step: &Step, proof: &Proof) -> Result<Outcome> {
-        // What a lost coordinator left holds locks, and hides rows. A cluster that was never proved has lost none.
-        let before = self.journal.was_done(&step.id);
+    /// Whether a lost session has left something that hides rows, or holds locks. A cluster that does not answer is what
+    /// other steps see to.
+    async fn is_hindered(&self) -> bool {
+        let Some(in_doubt) = self.engine.in_doubt(&self.lab) else { return false };
+        matches!(self.left_behind(&in_doubt).await, Ok(Some(_)))
+    }
+
+    /// Has components let go of servers whose guests booted again since the last proof, while theirs did not.
+    async fn let_go(&self, proof: &Step) -> Result<()> {
+        let booted = |node: &&Node| self.journal.is_again_since(&format!("{}/boot", node.name), &proof.id);
+        let (booted, lasting): (Vec<&Node>, Vec<&Node>) = self.lab.nodes.iter().partition(booted);
+        if booted.is_empty() {
+            return Ok(());
+        }
+        let told = lasting.into_iter().map(async |node| {
+            let components = self.components(node);
+            let let_go: String = components.iter().filter_map(|component| component.let_go.as_deref()).collect();
+            if !let_go.is_empty() {
+                self.shell(node).await?.script("let go of lost servers", &let_go).await?;
+            }
+            Ok(())
+        });
+        try_join_all(told).await.map(drop)
+    }
+
+    /// Ends what a lost coordinator left, since it holds locks and hides rows, if one may have been `lost`; proves then.
+    async fn resolve_and_prove(&self, step: &Step, proof: &Proof, lost: bool) -> Result<Outcome> {
         let mut resolved = None;
-        if let Some(in_doubt) = self.engine.in_doubt(&self.lab).filter(|_| before)
+        if let Some(in_doubt) = self.engine.in_doubt(&self.lab).filter(|_| lost)
             && let Some(doubts) = self.left_behind(&in_doubt).await?
         {
             self.progress(&step.id, "ends what a lost coordinator left");

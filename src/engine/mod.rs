@@ -131,6 +131,9 @@ pub struct ComponentSetup {
     pub ready: Ready,
     /// POSIX script, run as root when it serves for the first time.
     pub welcome: Option<String>,
+    /// POSIX script, run as root after another node's guest has booted again while it ran: it lets go of its connections to
+    /// servers that are not there any more.
+    pub let_go: Option<String>,
 }
 
 /// How to see that a component serves.

@@ -65,6 +65,7 @@ impl Engine for PostgresFdw {
                 value: placed.name.to_string(),
             },
             welcome: None,
+            let_go: None,
             directory,
         }
     }

@@ -2,6 +2,7 @@
 
 mod hash;
 mod nodes;
+mod pooler;
 mod profile;
 mod proof;
 #[cfg(test)]
@@ -91,6 +92,7 @@ impl Engine for PostgresXc {
             // refuses it, which ends the server.
             welcome: matches!(placed.role, Role::Datanode | Role::Coordinator)
                 .then(|| format!("read -r pid _ <{directory}/postmaster.pid && kill -s USR1 \"$pid\"\n")),
+            let_go: (placed.role == Role::Coordinator).then(|| pooler::renew(&directory)),
             directory,
         }
     }
