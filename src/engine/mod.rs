@@ -17,7 +17,7 @@ pub use doubt::{ABANDONED, Holders, open_gxids};
 pub use postgres_fdw::PostgresFdw;
 pub use postgres_xc::{ENGINE_DISK, PostgresXc, hash_counts, hash_placement, node_id};
 pub use script::InitScript;
-pub use transient::{is_transient, reached, retried};
+pub use transient::{TRIES, is_transient, reached, retried};
 pub use unit::GUARD;
 
 use crate::{

@@ -10,7 +10,7 @@ const TRANSIENT: &str = "GTM error, could not obtain";
 /// to a guest that lost its power breaks only when it is used, and goes then.
 const STALE: [&str; 2] = ["Could not begin transaction on", "Failed to get pooled connections"];
 /// How often something begins at the most that can begin anew.
-const TRIES: usize = 3;
+pub const TRIES: usize = 3;
 /// How long before it begins anew.
 const PAUSE: Duration = Duration::from_millis(500);
 

@@ -9,7 +9,7 @@ use super::{
     seen::{Seen, Sight},
     sweep::{self, Sweep},
 };
-use crate::engine::{Row, is_transient};
+use crate::engine::{Row, TRIES, is_transient};
 use std::{collections::BTreeSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -58,7 +58,7 @@ pub async fn run(
 }
 
 /// What to do about it.
-const ONCE: &str = "it went well when it was asked again; if it comes often, look why connections to the GTM break";
+const AGAIN: &str = "it went well when it was asked again; if it comes often, look why connections to the GTM break";
 
 /// A run of checks.
 struct Run<'a> {
@@ -70,20 +70,25 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// One check, begun again once when the GTM was not there for a moment: then it passes with a warning at best. Nothing
-    /// when it was interrupted.
+    /// One check, begun again when the GTM was not there for a moment, twice at the most: then it passes with a warning at
+    /// best. Nothing when it was interrupted.
     async fn check(&mut self, task: &Task) -> Option<(Verdict, Seen)> {
-        let first = self.attempt(task).await?;
-        let transient = |finding: &Finding| is_transient(&finding.seen);
-        if !first.0.findings().iter().any(transient) {
-            return Some(first);
+        let mut left = TRIES;
+        let mut told = Vec::new();
+        loop {
+            left -= 1;
+            let (verdict, seen) = self.attempt(task).await?;
+            let passing = verdict.findings().iter().filter(|finding| is_transient(&finding.seen));
+            let passing: Vec<Finding> = passing.cloned().collect();
+            match verdict {
+                Verdict::Passed { .. } if !told.is_empty() => return Some((Verdict::Warned { findings: told }, seen)),
+                verdict if passing.is_empty() || left == 0 => return Some((verdict, seen)),
+                _ => {
+                    told.extend(passing.into_iter().map(|seen| Finding { remedy: AGAIN.into(), ..seen }.doubtful()));
+                    self.forget().await;
+                }
+            }
         }
-        self.forget().await;
-        let again = self.attempt(task).await?;
-        let Verdict::Passed { .. } = again.0 else { return Some(again) };
-        let told = first.0.findings().iter().filter(|finding| transient(finding)).cloned();
-        let findings = told.map(|finding| Finding { remedy: ONCE.into(), ..finding }.doubtful()).collect();
-        Some((Verdict::Warned { findings }, again.1))
     }
 
     /// One try of a check; nothing when it was interrupted.
