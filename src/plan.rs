@@ -75,6 +75,8 @@ pub enum Action {
     Serve,
     /// Have the node's servers read their files again.
     Reload,
+    /// Have guests let go of those that booted again while they went on.
+    LetGo,
     /// Tell a coordinator of all other components.
     Register,
     /// Write through the first coordinator, read through the last.
@@ -363,6 +365,8 @@ pub fn up(lab: &Lab, engine: &dyn Engine) -> Plan {
         // Plain VMs: there is nothing to be registered or proved.
         return Plan { chains };
     }
+    // A coordinator that waits for a server that is gone does not listen.
+    cluster.insert(0, host_step("let-go", "let go of lost guests", Action::LetGo));
     cluster.push(host_step("proof", "prove the cluster", Action::Proof));
     let last: Vec<String> = chains
         .iter()

@@ -13,7 +13,6 @@ use crate::{
     plan::Step,
     sql::{Login, Sql},
 };
-use futures_util::future::try_join_all;
 use std::time::{Duration, Instant};
 
 /// How long the components of a node may take to serve after its guest answers.
@@ -242,7 +241,6 @@ impl Site {
     pub(super) async fn proof(&self, step: &Step) -> Result<Outcome> {
         let proof = self.engine.proof(&self.lab);
         let told = |error: &Error| self.events.note(format!("the proof begins again, since {error}"));
-        self.let_go(step).await?;
         // From its beginning, which removes what an earlier try has left.
         let prove =
             async |lost| reached(self.patience(STALE), || self.resolve_and_prove(step, &proof, lost), told).await;
@@ -262,24 +260,6 @@ impl Site {
     async fn is_hindered(&self) -> bool {
         let Some(in_doubt) = self.engine.in_doubt(&self.lab) else { return false };
         matches!(self.left_behind(&in_doubt).await, Ok(Some(_)))
-    }
-
-    /// Has components let go of servers whose guests booted again since the last proof, while theirs did not.
-    async fn let_go(&self, proof: &Step) -> Result<()> {
-        let booted = |node: &&Node| self.journal.is_again_since(&format!("{}/boot", node.name), &proof.id);
-        let (booted, lasting): (Vec<&Node>, Vec<&Node>) = self.lab.nodes.iter().partition(booted);
-        if booted.is_empty() {
-            return Ok(());
-        }
-        let told = lasting.into_iter().map(async |node| {
-            let components = self.components(node);
-            let let_go: String = components.iter().filter_map(|component| component.let_go.as_deref()).collect();
-            if !let_go.is_empty() {
-                self.shell(node).await?.script("let go of lost servers", &let_go).await?;
-            }
-            Ok(())
-        });
-        try_join_all(told).await.map(drop)
     }
 
     /// Ends what a lost coordinator left, since it holds locks and hides rows, if one may have been `lost`; proves then.

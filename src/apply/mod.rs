@@ -10,6 +10,7 @@ mod fault;
 mod guest;
 mod ladder;
 mod leave;
+mod let_go;
 mod native;
 mod reload;
 mod revive;
@@ -68,6 +69,7 @@ impl Apply for Site {
             Action::Boot => self.foresee_boot(step).await,
             Action::Tune => self.foresee_tune(step).await,
             Action::Serve => self.foresee_serve(step).await,
+            Action::LetGo => Ok(self.foresee_let_go()),
             Action::Register => self.foresee_register(step).await,
             Action::Proof => Ok(self.foresee_proof(step).await),
             Action::Start { role } => self.foresee_start(step, *role).await,
@@ -121,6 +123,7 @@ impl Apply for Site {
             Action::Tune => self.tune(step).await?,
             Action::Serve => self.serve(step).await?,
             Action::Reload => self.reload(step).await?,
+            Action::LetGo => self.let_go(step).await?,
             Action::Register => self.register(step).await?,
             Action::Proof => self.proof(step).await?,
             Action::Start { role } => self.start(step, *role).await?,

@@ -5,20 +5,38 @@
 //! connection broken and closes it, tells nobody, and hands over a socket that is -1 (`pool_sendfds` in poolcomm.c), which
 //! fails, and is told to nobody either. Neither a timeout nor `pg_terminate_backend` ends such a session.
 
+/// How often a new pooler is looked for after the old one was told to end, ten times a second at the most.
+const ENDS: usize = 30;
+/// The same after it was killed: a coordinator that starts afresh takes seconds in an emulated guest.
+const RESTARTS: usize = 150;
+
 /// A script that has the postmaster of a coordinator start another pooler, which has no connections. Told to end, the pooler
 /// closes its sockets (`PoolerLoop` in poolmgr.c): sessions that wait for it fail ("Failed to get pooled connections"), those
-/// that have their connections go on until they need another one. An orderly end of the pooler is no crash to the postmaster.
+/// that have their connections go on until they need another one, and to the postmaster it is an orderly end. One that waits for
+/// an answer that never comes (`PQgetResult` without a limit) does not listen; killed, it has the postmaster end all
+/// sessions of the coordinator and start afresh (`HandleChildCrash` in postmaster.c).
 pub(super) fn renew(directory: &str) -> String {
+    script(directory, ENDS, RESTARTS)
+}
+
+fn script(directory: &str, ends: usize, restarts: usize) -> String {
     format!(
-        "read -r postmaster _ <{directory}/postmaster.pid
+        "(
+read -r postmaster _ <{directory}/postmaster.pid
 pooler() {{ pgrep -P \"$postmaster\" -f 'pooler process'; }}
-before=$(pooler) && kill -s TERM \"$before\"
-n=0
-until now=$(pooler) && [ \"$now\" != \"$before\" ]; do
-    n=$((n + 1))
-    [ $n -le 300 ] || {{ echo 'the pooler of {directory} does not end' >&2; exit 1; }}
-    sleep 0.1
+before=$(pooler)
+for signal in TERM:{ends} QUIT:{restarts}; do
+    [ -z \"$before\" ] || kill -s ${{signal%:*}} \"$before\" 2>/dev/null
+    n=0
+    while [ $n -lt ${{signal#*:}} ]; do
+        now=$(pooler) && [ \"$now\" != \"$before\" ] && exit 0
+        n=$((n + 1))
+        sleep 0.1
+    done
 done
+echo 'the pooler of {directory} does not end' >&2
+exit 1
+) || exit 1
 "
     )
 }
@@ -26,40 +44,55 @@ done
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{fs, process::Command};
+    use std::{
+        fs,
+        process::Command,
+        time::{Duration, Instant},
+    };
 
-    /// A postmaster of which the test needs only that it starts another pooler when one ends.
-    const POSTMASTER: &str =
-        "for pooler in 1 2; do bash -c 'exec -a \"postgres: pooler process\" sleep 60' & wait; done";
+    /// A postmaster of which the tests need only that it starts another pooler when one ends. With job control, since bash has
+    /// its other children ignore SIGQUIT.
+    const POSTMASTER: &str = "set -m; trap 'kill $!' EXIT; while :; do \
+        bash -c 'trap \"\" $0; exec -a \"postgres: pooler process\" sleep 60' \"$0\" & wait; done";
+
+    /// Whether another pooler takes over from one that is deaf to a signal.
+    fn takes_over(deaf_to: &str) -> bool {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().display().to_string();
+        let mut postmaster = Command::new("bash").args(["-c", POSTMASTER, deaf_to]).spawn().expect("a postmaster");
+        fs::write(directory.path().join("postmaster.pid"), format!("{}\n{path}\n", postmaster.id())).expect("a file");
+        let pooler = || {
+            let parent = postmaster.id().to_string();
+            let found = Command::new("pgrep").args(["-P", &parent, "-f", "^postgres: pooler"]).output();
+            String::from_utf8(found.expect("pgrep runs").stdout).expect("a number").trim().to_owned()
+        };
+        let begun = Instant::now();
+        while pooler().is_empty() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "no pooler begins");
+        }
+        let before = pooler();
+        let status = Command::new("sh").args(["-c", &script(&path, 10, 10)]).status().expect("sh runs");
+        let parent = postmaster.id().to_string();
+        let after = pooler();
+        assert!(Command::new("kill").arg(&parent).status().expect("kill runs").success());
+        // Its trap ends the pooler.
+        let _ = Command::new("kill").args(["-s", "KILL", &after]).status();
+        postmaster.wait().expect("it ends");
+        status.success() && before != after
+    }
 
     #[test]
     fn another_pooler_takes_over() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let path = directory.path().display().to_string();
-        let mut postmaster = Command::new("bash").args(["-c", POSTMASTER]).spawn().expect("a postmaster");
-        fs::write(directory.path().join("postmaster.pid"), format!("{}\n{path}\n", postmaster.id())).expect("a file");
-        let poolers = || {
-            let found = Command::new("pgrep").args(["-P", &postmaster.id().to_string()]).output().expect("pgrep runs");
-            String::from_utf8(found.stdout).expect("numbers")
-        };
-        let script = renew(&path);
-        // Until the first one has its name.
-        let begun = std::time::Instant::now();
-        while !Command::new("pgrep")
-            .args(["-P", &postmaster.id().to_string(), "-f", "pooler process"])
-            .status()
-            .expect("pgrep runs")
-            .success()
-        {
-            assert!(begun.elapsed().as_secs() < 10, "no pooler");
-        }
-        let before = poolers();
-        assert!(Command::new("sh").args(["-euc", &script]).status().expect("sh runs").success());
-        let after = poolers();
-        assert_ne!(before, after);
-        assert_eq!(after.lines().count(), 1);
-        postmaster.kill().expect("it ends");
-        postmaster.wait().expect("it ends");
-        let _ = Command::new("kill").arg(after.trim()).status();
+        assert!(takes_over("USR1"));
+    }
+
+    #[test]
+    fn a_pooler_that_does_not_listen_is_killed() {
+        assert!(takes_over("TERM"));
+    }
+
+    #[test]
+    fn one_that_cannot_be_ended_is_told() {
+        assert!(!takes_over("TERM QUIT"));
     }
 }
