@@ -12,14 +12,16 @@ use std::{process::Command, time::Duration};
 
 const PREFIX: &str = "10.77.0";
 
-/// A link to a switch on the first host.
+/// A link to a switch on the first host, which sees the other one then: it may still be looking for who was there before, in
+/// vain, and take that for an answer.
 #[track_caller]
 fn plug(first: &Host, host: &Host, number: usize) {
     let script = format!(
         "ip link show dev wire0 >/dev/null 2>&1 || {{ ip link add wire0 type bridge; ip addr add {PREFIX}.1/24 dev wire0
          ip link set wire0 up; }}
          ip link add to-{number} type veth peer name eth0 address 02:00:00:00:00:0{number} netns {pid} && ip link set to-{number} master wire0 up
-         nsenter --target={pid} --net sh -c 'ip addr add {PREFIX}.{number}/24 dev eth0; ip link set eth0 up'",
+         nsenter --target={pid} --net sh -c 'ip addr add {PREFIX}.{number}/24 dev eth0; ip link set eth0 up'
+         n=0; until timeout 1 bash -c ': </dev/tcp/{PREFIX}.{number}/22'; do n=$((n + 1)); [ $n -lt 100 ]; sleep 0.1; done",
         pid = host.pid()
     );
     // Only the network is the host's: process ids are those of this machine.

@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -1447,6 +1448,33 @@ static void *pg_session(void *arg) {
     __atomic_sub_fetch(&sessions, 1, __ATOMIC_SEQ_CST);
     return NULL;
 }
+/* A child with the pooler's name, and another one when it ends: it pools nothing. */
+static struct { char *title; size_t room; } arguments;
+static void *pooler_main(void *unused) {
+    static const char name[] = "postgres: pooler process";
+    for (pid_t child; (child = fork()) >= 0; usleep(100000)) {
+        if (child == 0) {
+            sigset_t none;
+            for (int fd = 3; fd < 1024; fd++) close(fd);
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
+            memset(arguments.title, 0, arguments.room);
+            memcpy(arguments.title, name, arguments.room < sizeof name ? arguments.room : sizeof name);
+            sigemptyset(&none);
+            sigprocmask(SIG_SETMASK, &none, NULL);
+            for (;;) pause();
+        }
+        waitpid(child, NULL, 0);
+    }
+    return unused;
+}
+static void start_pooler(int argc, char **argv) {
+    pthread_t thread;
+    arguments.title = argv[0];
+    arguments.room = (size_t)(argv[argc - 1] + strlen(argv[argc - 1]) - argv[0]);
+    if (pthread_create(&thread, NULL, pooler_main, NULL)) fatal("could not start the pooler: %s", strerror(errno));
+    pthread_detach(thread);
+}
+
 static int postgres_main(int argc, char **argv) {
     char *d = getenv("PGDATA"), *c = "postgresql.conf", answer[1024] = "", *address;
     int o, mode = 0, port, listener, s;
@@ -1488,6 +1516,7 @@ static int postgres_main(int argc, char **argv) {
     }
     note("database system is ready to accept connections");
     start_listener(listener, pg_session);
+    if (coordinator) start_pooler(argc, argv);
     while ((s = wait_signal(&set, -1)) == SIGHUP || s == SIGUSR1) note("received a signal to reload: the stand-in reads its files at start");
     note("received %s shutdown request", s == SIGTERM ? "smart" : s == SIGINT ? "fast" : "immediate");
     while (s == SIGTERM && __atomic_load_n(&sessions, __ATOMIC_SEQ_CST) > 0 && (o = wait_signal(&set, 100)) != SIGINT && o != SIGQUIT) {}
