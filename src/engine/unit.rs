@@ -130,8 +130,9 @@ impl Unit<'_> {
     /// Refuses to start beside the export or on an empty directory; removes what a crash left.
     ///
     /// A pid file of a crashed guest may name a live process of the same user, and the server would refuse to start
-    /// (spec 2.6): it is stale unless that process works in this very directory. So are the locks of PostgreSQL's sockets:
-    /// after a power cut, that of a datanode may name what is now the coordinator.
+    /// (spec 2.6): it is stale unless that process works in this very directory. So are the locks of PostgreSQL's sockets,
+    /// `.s.PGSQL.1921.lock` and that of Postgres-XC's pooler, `.s.PGPOOL.1922.lock`: after a power cut, that of a datanode may
+    /// name what is now the coordinator.
     pub(super) fn checks(&self, lab: &Lab) -> String {
         let Unit { directory, proof, pid_file, .. } = self;
         let stale: Vec<String> = self.stale.iter().map(|file| format!(" {directory}/{file}")).collect();
@@ -139,7 +140,7 @@ impl Unit<'_> {
         format!(
             "[ -e {mount}/{GUARD} ] || {{ echo \"pgxc-lab: {mount} is not this node's export\" >&2; exit 1; }}; \
              [ -s {directory}/{proof} ] || {{ echo \"pgxc-lab: {directory} is not initialised ({proof} is missing)\" >&2; exit 1; }}; \
-             for file in {directory}/{pid_file} {directory}/.s.PGSQL.*.lock; do [ -e \"$file\" ] || continue; \
+             for file in {directory}/{pid_file} {directory}/.s.PG*.lock; do [ -e \"$file\" ] || continue; \
              pid=; read -r pid <\"$file\"; [ \"/proc/${{pid#-}}/cwd\" -ef {directory} ] || rm -f \"$file\"; done;{remove}",
             mount = lab.nfs.mount,
         )
@@ -266,6 +267,53 @@ mod tests {
             [limit("pgxc", "soft", "10"), limit("*", "soft", "5"), limit("*", "hard", "20"), limit("other", "-", "1")];
         assert_eq!(limits(&given, "pgxc"), ["LimitNOFILE=10:20"]);
         assert_eq!(limits(&[limit("*", "-", "unlimited")], "pgxc"), ["LimitNOFILE=infinity"]);
+    }
+
+    #[test]
+    fn locks_that_name_others_do_not_keep_a_server_from_starting() {
+        let root = tempfile::tempdir().expect("a directory");
+        let mut lab = document();
+        lab.nfs.mount = root.path().display().to_string();
+        let directory = format!("{}/coordinate", lab.nfs.mount);
+        std::fs::create_dir(&directory).expect("a directory");
+        let unit = Unit {
+            role: Role::Coordinator,
+            description: "a test".into(),
+            after: Vec::new(),
+            mounts: Vec::new(),
+            directory: &directory,
+            proof: "PG_VERSION",
+            pid_file: "postmaster.pid",
+            stale: Vec::new(),
+            environment: Vec::new(),
+            wait: None,
+            command: String::new(),
+            beside: None,
+            listening: None,
+            stop: Stop::Terminate,
+            stack_depth: None,
+        };
+        let mut own =
+            std::process::Command::new("sleep").arg("60").current_dir(&directory).spawn().expect("sleep runs");
+        // This process is none of that directory's, and what is below runs in it.
+        let (other, own_id) = (std::process::id(), own.id());
+        for (name, text) in [
+            ("PG_VERSION", "9.1\n".to_owned()),
+            ("postmaster.pid", format!("{other}\n/data\n")),
+            (".s.PGSQL.1921.lock", format!("-{other}\n/data\n")),
+            (".s.PGPOOL.1922.lock", format!("{other}\n/data\n")),
+            (".s.PGSQL.1923.lock", format!("{own_id}\n/data\n")),
+        ] {
+            std::fs::write(format!("{directory}/{name}"), text).expect("a file");
+        }
+        std::fs::write(format!("{}/{GUARD}", lab.nfs.mount), "").expect("a file");
+        let checked = std::process::Command::new("bash").args(["-c", &unit.checks(&lab)]).status();
+        own.kill().expect("it ends");
+        own.wait().expect("it ends");
+        assert!(checked.expect("bash runs").success());
+        let left = ["postmaster.pid", ".s.PGSQL.1921.lock", ".s.PGPOOL.1922.lock", ".s.PGSQL.1923.lock"]
+            .map(|name| std::path::Path::new(&directory).join(name).exists());
+        assert_eq!(left, [false, false, false, true]);
     }
 
     #[test]
