@@ -17,9 +17,6 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-/// How many looks there are at once for each step that may run: most of a look is a wait for somebody else's answer.
-const LOOKS: usize = 6;
-
 /// How long running steps may take to end after an interruption: most end within seconds, a wait for a guest may not.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -70,12 +67,12 @@ struct Run<A> {
     stop: CancellationToken,
 }
 
-/// Looks at all steps at once, and at the last one when the others hold, since it looks at what they have made; when every
-/// one holds, tells so and gives the tally, else nothing: then the plan has to run. This is what makes `up` on a lab that
-/// is up fast: it waits for no turn. Looks take tokens all the same: too many busy emulated guests hold each other up.
-pub async fn holds<A: Apply>(plan: &Plan<A::Action>, apply: &Arc<A>, events: &Events, tokens: usize) -> Option<Tally> {
+/// Looks at all steps, so many at once, and at the last one when the others hold, since it goes on with the sessions that
+/// they began; when every one holds, tells so and gives the tally, else nothing: then the plan has to run. This is what makes
+/// `up` on a lab that is up fast: it waits for no turn.
+pub async fn holds<A: Apply>(plan: &Plan<A::Action>, apply: &Arc<A>, events: &Events, looks: usize) -> Option<Tally> {
     let begun = Instant::now();
-    let tokens = Arc::new(Semaphore::new(tokens * LOOKS));
+    let tokens = Arc::new(Semaphore::new(looks));
     let mut steps: Vec<_> = plan.steps().cloned().collect();
     let last = steps.split_off(steps.len().saturating_sub(1));
     let mut seen = Vec::new();

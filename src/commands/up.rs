@@ -70,12 +70,11 @@ pub(super) async fn carry_out(
     stop: CancellationToken,
 ) -> Result<Tally> {
     events.send(Event::Begin { verb, nodes: nodes(&site.lab), steps: plan.steps().count() });
-    let tokens = site.accelerator.tokens();
-    if let Some(tally) = executor::holds(&plan, site, &events, tokens).await {
+    if let Some(tally) = executor::holds(&plan, site, &events, site.accelerator.looks()).await {
         return Ok(tally);
     }
     site.journal.write(Entry::Begin { verb: verb.into(), version: env!("CARGO_PKG_VERSION").into() })?;
-    let tally = executor::run(plan, site.clone(), site.journal.clone(), events, tokens, stop).await;
+    let tally = executor::run(plan, site.clone(), site.journal.clone(), events, site.accelerator.tokens(), stop).await;
     site.journal.write(Entry::End { succeeded: tally.failure.is_none() })?;
     Ok(tally)
 }

@@ -66,6 +66,13 @@ impl Accelerator {
             Accelerator::Tcg => cores,
         }
     }
+
+    /// How many looks at guests and servers there may be at once: most of a look is a wait for somebody else's answer. With
+    /// fewer the twelve sessions of the document's lab come in rounds, and a round costs a second with Postgres-XC 1.0, whose
+    /// proxy looks for new connections of a server only that often (GTMProxy's ServerLoop polls for 1000 ms).
+    pub fn looks(self) -> usize {
+        self.tokens() * 6
+    }
 }
 
 /// Chooses the accelerator and says why.

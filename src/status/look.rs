@@ -28,10 +28,6 @@ const KNOCK: Duration = Duration::from_secs(3);
 const ANSWER: Duration = Duration::from_secs(10);
 /// How long a session that is being made keeps others from being made: one that hangs must not hold up the rest.
 const HOLDS: Duration = Duration::from_secs(1);
-/// How many sessions are made at a time, for each guest that may be busy: most of a session's time is a wait. With fewer a
-/// lab's twelve sessions come in rounds, and a round costs a second with Postgres-XC 1.0, whose proxy looks for new
-/// connections of a server only that often (GTMProxy's ServerLoop polls for 1000 ms).
-const AT_ONCE: usize = 6;
 /// How long a guest's chronyd may take: it answers from memory, with one packet.
 const CLOCK: Duration = Duration::from_secs(1);
 /// Where a server keeps its WAL, by its age.
@@ -44,7 +40,7 @@ const WAL: [&str; 2] = ["pg_xlog", "pg_wal"];
 pub async fn look(standing: &Standing) -> Result<Status> {
     let seen = seen(standing).await;
     let login = standing.login()?;
-    let tokens = Arc::new(Semaphore::new(standing.record.accelerator.tokens() * AT_ONCE));
+    let tokens = Arc::new(Semaphore::new(standing.record.accelerator.looks()));
     let nodes = standing.lab.nodes.iter().map(async |node| {
         let host = standing.lab.host_of(node).map(|other| &other.host.name);
         let domain = state_of(node, host, seen[&host].as_deref());
