@@ -55,11 +55,18 @@ mod tests {
     const POSTMASTER: &str = "set -m; trap 'kill $!' EXIT; while :; do \
         bash -c 'trap \"\" $0; exec -a \"postgres: pooler process\" sleep 60' \"$0\" & wait; done";
 
-    /// Whether another pooler takes over from one that is deaf to a signal.
-    fn takes_over(deaf_to: &str) -> bool {
+    /// Looks for a new pooler, where one is to come: it comes late where all cores are busy.
+    const PATIENT: usize = 300;
+    /// Looks where none is to come.
+    const FEW: usize = 10;
+
+    /// Whether another pooler takes over from one that is deaf to a signal, with so many looks after TERM and after QUIT.
+    fn takes_over(deaf_to: &str, ends: usize, restarts: usize) -> bool {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().display().to_string();
-        let mut postmaster = Command::new("bash").args(["-c", POSTMASTER, deaf_to]).spawn().expect("a postmaster");
+        // Whoever runs the tests in the background of a shell has it ignore SIGQUIT, which bash then cannot undo.
+        let bash = ["--default-signal=QUIT", "bash", "-c", POSTMASTER, deaf_to];
+        let mut postmaster = Command::new("env").args(bash).spawn().expect("a postmaster");
         fs::write(directory.path().join("postmaster.pid"), format!("{}\n{path}\n", postmaster.id())).expect("a file");
         let pooler = || {
             let parent = postmaster.id().to_string();
@@ -71,7 +78,7 @@ mod tests {
             assert!(begun.elapsed() < Duration::from_secs(20), "no pooler begins");
         }
         let before = pooler();
-        let status = Command::new("sh").args(["-c", &script(&path, 10, 10)]).status().expect("sh runs");
+        let status = Command::new("sh").args(["-c", &script(&path, ends, restarts)]).status().expect("sh runs");
         let parent = postmaster.id().to_string();
         let after = pooler();
         assert!(Command::new("kill").arg(&parent).status().expect("kill runs").success());
@@ -83,16 +90,16 @@ mod tests {
 
     #[test]
     fn another_pooler_takes_over() {
-        assert!(takes_over("USR1"));
+        assert!(takes_over("USR1", PATIENT, FEW));
     }
 
     #[test]
     fn a_pooler_that_does_not_listen_is_killed() {
-        assert!(takes_over("TERM"));
+        assert!(takes_over("TERM", FEW, PATIENT));
     }
 
     #[test]
     fn one_that_cannot_be_ended_is_told() {
-        assert!(!takes_over("TERM QUIT"));
+        assert!(!takes_over("TERM QUIT", FEW, FEW));
     }
 }
