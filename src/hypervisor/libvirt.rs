@@ -315,7 +315,8 @@ impl Libvirt {
         for domain in &all {
             let Some(tag) = tag_of(domain).filter(|tag| tag.name == lab) else { continue };
             let name = domain.get_name().map_err(failed("cannot read a domain's name"))?;
-            let state = state_of(domain)?;
+            // Another guest may end while we ask.
+            let Some(state) = state_of(domain)? else { continue };
             seen.push(SeenDomain { name, state, run: domain.get_id(), digest: tag.digest, nonce: tag.nonce });
         }
         seen.sort_by(|a, b| a.name.cmp(&b.name));
@@ -355,7 +356,9 @@ impl Libvirt {
     /// # Errors
     /// When there is none of this name.
     pub fn state(&self, name: &str) -> Result<DomainState> {
-        state_of(&self.domain(name)?)
+        state_of(&self.domain(name)?)?.ok_or_else(|| {
+            Error::new(Class::Infrastructure, format!("libvirt has no domain `{name}`")).evidence("it has just ended")
+        })
     }
 
     /// Starts a domain that is not defined: when it ends, nothing of it is left in libvirt.
@@ -457,8 +460,8 @@ impl Libvirt {
     pub fn power_off(&self, name: &str) -> Result<()> {
         let Some(domain) = self.own_domain(name)? else { return Ok(()) };
         match state_of(&domain)? {
-            DomainState::Off => Ok(()),
-            _ => match domain.destroy() {
+            None | Some(DomainState::Off) => Ok(()),
+            Some(_) => match domain.destroy() {
                 // One that was never defined is gone as soon as it ends, perhaps by itself a moment ago.
                 Err(error) if error.code() == ErrorNumber::NoDomain => Ok(()),
                 ended => ended.map_err(failed(format!("cannot power off `{name}`"))),
@@ -510,12 +513,33 @@ fn tag_of(domain: &Domain) -> Option<Tag> {
     from_str(&xml).ok()
 }
 
-fn state_of(domain: &Domain) -> Result<DomainState> {
-    let (state, _reason) = domain.get_state().map_err(failed("cannot ask for a domain's state"))?;
-    Ok(match state {
+/// The state of a domain, if it is still there: one that was never defined is gone as soon as it ends.
+fn state_of(domain: &Domain) -> Result<Option<DomainState>> {
+    let (state, _reason) = match domain.get_state() {
+        Err(error) if error.code() == ErrorNumber::NoDomain => return Ok(None),
+        asked => asked.map_err(failed("cannot ask for a domain's state"))?,
+    };
+    Ok(Some(match state {
         sys::VIR_DOMAIN_RUNNING | sys::VIR_DOMAIN_BLOCKED | sys::VIR_DOMAIN_SHUTDOWN => DomainState::Running,
         sys::VIR_DOMAIN_PAUSED | sys::VIR_DOMAIN_PMSUSPENDED => DomainState::Paused,
         sys::VIR_DOMAIN_SHUTOFF => DomainState::Off,
         _ => DomainState::Crashed,
-    })
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_domain_that_has_ended_since_it_was_listed_has_no_state() {
+        let libvirt = Libvirt::open("test:///default").expect("libvirt's test driver");
+        let xml = "<domain type='test'><name>gone</name><memory>1024</memory><os><type>hvm</type></os></domain>";
+        libvirt.start_transient("gone", xml).expect("it starts");
+        let listed = libvirt.domain("gone").expect("it is there");
+        assert_eq!(state_of(&listed).expect("libvirt answers"), Some(DomainState::Running));
+        listed.destroy().expect("it ends");
+        assert_eq!(state_of(&listed).expect("libvirt answers"), None);
+        assert!(libvirt.state("gone").is_err());
+    }
 }
