@@ -292,3 +292,60 @@ fn its_words_are_those_of_bash_3() {
     }
     assert!(code().count() > 200);
 }
+
+/// Lines like those of Postgres-XC's that are corrected, among others like them.
+const UNCORRECTED: [(&str, &str); 2] = [
+    (
+        "src/gtm/main/gtm_txn.c",
+        "GTM_BeginTransactionMulti(char *name)\n{\n\tuse(TopMemoryContext);\n}\n\
+         GTM_BkupBeginTransactionGetGXIDMulti(char *name,\n\tint count)\n{\n\tuse(TopMemoryContext);\n}\n\
+         After(void)\n{\n\tuse(TopMemoryContext);\n}\n",
+    ),
+    (
+        "src/gtm/proxy/proxy_main.c",
+        "static void GTMProxy_HandleDisconnect(Info *conninfo);\n\
+         GTMProxy_HandleDisconnect(Info *conninfo)\n{\n\tRecovery_PGXCNodeDisconnect(conninfo->con_port);\n\
+         \tif (gtmpqPutMsgStart(1) ||\n\t\tgtmpqPutMsgStart(2))\n\t\tfail();\n\tproxyhdr.ph_conid = conninfo->con_id;\n}\n",
+    ),
+];
+
+#[test]
+fn corrections_of_later_releases_are_made_once() {
+    let world = World::with_flex("2.6.4");
+    let package = |sources: &[(&'static str, String)]| {
+        let engine = ENGINE.iter().map(|(file, text)| match *file {
+            "Makefile.in" => {
+                let keeps = sources.iter().map(|(file, _)| format!("\tcp {file} $(DESTDIR)$(PREFIX)/bin\n"));
+                (*file, format!("{text}{}", keeps.collect::<String>()))
+            }
+            _ => (*file, (*text).to_owned()),
+        });
+        engine.chain(sources.iter().cloned()).collect::<Vec<_>>()
+    };
+    let sources = UNCORRECTED.map(|(file, text)| (file, text.to_owned()));
+    world.tarball("pgxc-v1.0.2.tar.gz", &package(&sources));
+    let built = world.build(None);
+    let facts: Vec<&str> = built.facts.lines().filter(|line| line.starts_with("backported ")).collect();
+    assert_eq!(facts.len(), 3, "{built:?}");
+    let corrected = sources.map(|(file, _)| {
+        let name = Path::new(file).file_name().expect("it has one");
+        let built = world.path("out").join(&PREFIX[1..]).join("bin").join(name);
+        (file, fs::read_to_string(built).expect("it is kept"))
+    });
+    let [(_, gtm), (_, proxy)] = &corrected;
+    let after = UNCORRECTED[0]
+        .1
+        .replace("int count)\n{\n\tuse(TopMemoryContext)", "int count)\n{\n\tuse(TopMostMemoryContext)");
+    assert_eq!(*gtm, after);
+    let after = UNCORRECTED[1]
+        .1
+        .replace("\tRecovery", "\tif (conninfo->con_port == NULL)\n\t\treturn;\n\tRecovery")
+        .replace("\tif (gtmpq", "\tproxyhdr.ph_conid = conninfo->con_id;\n\tif (gtmpq");
+    assert_eq!(*proxy, after);
+
+    // A release that has them.
+    world.tarball("pgxc-v1.0.2.tar.gz", &package(&corrected));
+    let built = world.build(None);
+    assert_eq!(built.code, Some(0), "{built:?}");
+    assert!(!built.facts.contains("backported"), "{built:?}");
+}

@@ -1,10 +1,11 @@
 //! What a coordinator that was lost leaves behind, and how it is ended: transactions that are prepared while nobody
 //! finishes them, and GXIDs that the GTM holds open for nobody.
 //!
-//! The second is a defect of 1.0: a proxy tells the GTM that a session is gone under a number that it has not filled in yet
-//! (`proxyhdr` in XC's GTMProxy_HandleDisconnect), so the GTM keeps the session's GXID open. What that transaction committed
-//! stays unseen behind every snapshot: new rows do not appear, and changed ones appear twice, as before and as after the
-//! next change. No row is lost; when the GTM closes the GXID all is right.
+//! The second is a defect of 1.0.2: a proxy tells the GTM that a session is gone under a number that it has not filled in yet
+//! (`proxyhdr` in XC's GTMProxy_HandleDisconnect), so the GTM keeps the session's GXID open. Our build corrects it (build.sh);
+//! a GXID may still be of nobody, as when a GTM was promoted by hand. What its transaction committed stays unseen behind every
+//! snapshot: new rows do not appear, and changed ones appear twice, as before and as after the next change. No row is lost; when
+//! the GTM closes the GXID all is right.
 
 use super::{Site, talk::Talk};
 use crate::{

@@ -16,6 +16,7 @@
 #              WORK         scratch directory, replaced (/tmp/pgxc-build)
 #
 # stdout: one fact a line: "dropped --with-x: reason", "skipped contrib/x: reason", "flags ...", "flex X: built from source",
+#         "backported COMMIT: what it corrects",
 #         "version ...", "library ..." (a shared library that guests need), "built PREFIX".
 # Exit:   0 built; 2 wrong use; 3 the tarball is not usable; 4 configure or make failed;
 #         5 something is missing after the installation. Anything but 0 comes with "error:" and "hint:" on stderr.
@@ -95,6 +96,39 @@ unpack() {
 unpack "$SOURCE" Postgres-XC pgxc-v1.0.2
 cd "$WORK/$top"
 [ -x configure ] || chmod +x configure
+
+# --- What Postgres-XC itself corrected later -----------------------------------------------------
+
+# backport COMMIT FILE PROGRAM WHAT: a correction of a line or two from the branch that 1.0.2 is on, as a program for awk. It
+# says whether it has changed anything: a source that has the correction stays as it is. Only what keeps a lab from what it
+# promises is corrected.
+backport() {
+  [ -f "$2" ] || return 0
+  if awk "$3 { print } END { exit !changed }" "$2" >"$WORK/backport"; then
+    cat "$WORK/backport" >"$2"
+    printf 'backported %s: %s\n' "$1" "$4"
+  fi
+}
+# What a standby is told of lay in memory of the session that told it. When the GTM dies its sessions end, and the standby died of
+# that when one had a transaction prepared.
+backport 029a67ebdb src/gtm/main/gtm_txn.c \
+  '/^GTM_BkupBeginTransactionGetGXIDMulti\(/ { inside = 1 }
+   inside { changed += sub(/\(TopMemoryContext\)/, "(TopMostMemoryContext)") }
+   /^}/ { inside = 0 }' \
+  'a standby outlives its GTM while something is prepared (1.0.3)'
+# The number of the session that ended was filled in after it had been sent: the GTM kept what it had open, or dropped what
+# another one had.
+backport be08708d97 src/gtm/proxy/proxy_main.c \
+  '/^GTMProxy_HandleDisconnect\(/ { inside = 1 }
+   inside && /ph_conid/ { inside = 0 }
+   inside && /gtmpqPutMsgStart/ { print "\tproxyhdr.ph_conid = conninfo->con_id;"; inside = 0; changed = 1 }' \
+  'a proxy tells the GTM which session has ended (1.0.4)'
+# The end of a session may be found twice, the second time when nothing of it is left.
+backport ac3a7cacf7 src/gtm/proxy/proxy_main.c \
+  '/^GTMProxy_HandleDisconnect\(/ { inside = 1 }
+   inside && /con_port == NULL/ { inside = 0 }
+   inside && /Recovery_PGXCNodeDisconnect/ { print "\tif (conninfo->con_port == NULL)\n\t\treturn;"; inside = 0; changed = 1 }' \
+  'a proxy outlives its reconnection under load (after 1.0.4)'
 
 # --- What this system can do --------------------------------------------------------------------
 
