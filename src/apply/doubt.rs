@@ -147,21 +147,21 @@ impl Site {
     /// Has the GTM close what nobody has; gives how many it closed.
     async fn close(&self, first: Placed<'_>, in_doubt: &InDoubt) -> Result<usize> {
         let Some(gtm) = self.lab.placed(Role::Gtm).first().copied() else { return Ok(0) };
-        let mut told = BTreeSet::new();
+        let mut closed = 0;
         for _ in 0..PASSES {
             let gxids = self.nobodys(first, in_doubt).await?;
-            let stay: BTreeSet<u32> = gxids.intersection(&told).copied().collect();
-            let new: Vec<u32> = gxids.difference(&told).copied().collect();
+            if gxids.is_empty() {
+                break;
+            }
+            let place = (gtm.node.address, gtm.component.port);
+            let stay = gtm::close(self.host()?, place.0, place.1, &gxids, self.patience(GTM)).await?;
+            closed += gxids.len() - stay.len();
             if !stay.is_empty() {
-                self.events.note(stays(gtm, &stay));
+                self.events.note(stays(&stay));
+                break;
             }
-            if !stay.is_empty() || new.is_empty() {
-                return Ok(told.len() - stay.len());
-            }
-            gtm::close(self.host()?, gtm.node.address, gtm.component.port, &new, self.patience(GTM)).await?;
-            told.extend(new);
         }
-        Ok(told.len())
+        Ok(closed)
     }
 
     /// GXIDs that the GTM holds open while no server has anything of them, twice.
@@ -204,16 +204,13 @@ impl Site {
     }
 }
 
-/// What is told of GXIDs that the GTM keeps open though it was told to close them. A standby of 1.0 copies what is open into
-/// places of its own, and keeps the number of the GTM's places with them (`gtm_standby_restore_gxid`, gtm_standby.c): whoever
-/// ends one then ends what is in that place, if anything. So it is told once, and not again.
-fn stays(gtm: Placed<'_>, gxids: &BTreeSet<u32>) -> String {
+/// What is told of GXIDs that the GTM keeps open though it was told to close them.
+fn stays(gxids: &BTreeSet<u32>) -> String {
     let gxids: Vec<String> = gxids.iter().map(ToString::to_string).collect();
     format!(
-        "the GTM cannot close GXIDs that were open when it was the standby ({}): what they changed is seen twice. `pgxc-lab restart \
-         --on {} --component gtm` forgets them, when nobody writes, and `pgxc-lab up` brings proxies back after that",
+        "the GTM cannot close GXIDs that were open when it was a standby, which was promoted by hand ({}): what they changed is seen \
+         twice. `pgxc-lab failover gtm` leads to one that knows nothing of them",
         gxids.join(", "),
-        gtm.node.name
     )
 }
 

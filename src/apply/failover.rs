@@ -160,6 +160,7 @@ impl Site {
             let place = (new.node.address, new.component.port);
             let next = gtm::skip(self.host()?, place, beyond, self.patience(GTM)).await?;
             self.shell(new.node).await?.script("promote the standby", &takeover.promote).await?;
+            self.start_afresh(step, new, &setup, next).await?;
             next
         } else {
             // It was the GTM and ended in an orderly way, which is where it goes on.
@@ -181,6 +182,37 @@ impl Site {
             record.record_failover(&self.dir, Failover::Done { gtm: new.node.name.clone() })?;
         }
         Ok(Outcome::Changed(format!("`{}` is the GTM, at GXID {now}", new.name)))
+    }
+
+    /// Has a standby that was promoted start as the GTM that it is, before anybody uses it.
+    ///
+    /// What it copied when it started as a standby is in places where it does not find it: such GXIDs would stay open for ever,
+    /// and what they changed would be seen twice. And the room for their snapshots is as large as they were then
+    /// (`gtm_deserialize_snapshotdata` in gtm_serialize.c): the next transaction in that place writes beyond it as soon as more are open,
+    /// and the GTM crashes. What is prepared must stay open; of everything else it knows nothing any more since its GTM's
+    /// connections ended.
+    async fn start_afresh(&self, step: &Step, new: Placed<'_>, setup: &ComponentSetup, next: u32) -> Result<()> {
+        // A promotion adds to the configuration, which is written anew afterwards: then this was done, and proxies may use it.
+        let mut is_done = true;
+        for file in &setup.files {
+            is_done &= is_as_wanted(&self.on_export(new.node, &file.path)?, file);
+        }
+        if is_done {
+            return Ok(());
+        }
+        let (host, address, port, patience) = (self.host()?, new.node.address, new.component.port, self.patience(GTM));
+        let prepared = gtm::prepared(host, address, port, patience).await?;
+        self.progress(&step.id, "starts it as the GTM");
+        gtm::forget_standby(host, address, port, new.name.as_str(), patience).await?;
+        let script = self.init().restart(&[setup.unit.as_str()]);
+        self.shell(new.node).await?.script("start the promoted standby as the GTM", &script).await?;
+        self.wait_for_service(&step.id, new.node, setup, self.serving_deadline()).await?;
+        gtm::hold(host, address, port, &prepared, patience).await?;
+        if gtm::is_far_before(next, self.next_gxid(new).await?) {
+            self.events
+                .note(format!("`{}` did not end in an orderly way: values of sequences may be given again", new.name));
+        }
+        Ok(())
     }
 
     pub(super) async fn reconnect(&self, step: &Step) -> Result<Outcome> {

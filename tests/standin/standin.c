@@ -292,7 +292,7 @@ static void put_string(char **p, const char *s) {
     memcpy(*p, s, strlen(s));
     *p += strlen(s);
 }
-static void answer_probe(int fd, uint32_t type) { /* 34: the next GXID; 6: the node list */
+static void answer_probe(int fd, uint32_t type) { /* 34: the next GXID; 6: the node list; 35: what is open, which is never anything */
     static char out[MAXNODES * 700], body[700];
     char *p = out + 5, *b;
     if (type == 34) { put32(&p, 20, true); put32(&p, next_gxid, true); }
@@ -307,6 +307,13 @@ static void answer_probe(int fd, uint32_t type) { /* 34: the next GXID; 6: the n
             memcpy(p, body, b - body);
             p += b - body;
         }
+    } else if (type == 35 && active) {
+        put32(&p, 21, true);
+        put32(&p, 48, true);
+        memset(p, 0, 48);
+        p += 48;
+    } else if (type == 4) { /* strike a node from the register */
+        put32(&p, 2, true);
     } else return;
     out[0] = 'S';
     b = out + 1;

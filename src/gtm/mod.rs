@@ -1,0 +1,161 @@
+//! What is asked of a GTM, and told it, in its own protocol (spec 2.8): its next GXID, which it does not consume, its nodes, and
+//! what it holds open.
+//!
+//! Only for gtm and its standby, never for a proxy: a proxy's worker dead-locks on an odd connection (spec 2.7).
+
+mod open;
+mod wire;
+
+pub use open::{Prepared, close, hold, prepared};
+
+use self::wire::{PLACES, Session};
+use crate::{
+    error::{Class, Error, Result, ResultExt},
+    host::Host,
+    lab::Role,
+};
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+use tokio::net::TcpStream;
+
+/// How many GXIDs a standby may be behind: more than are given out while both are asked, or before the last words of a
+/// GTM that dies reach its standby. A GTM that crashed goes on a million further than it was.
+pub const LAG: u32 = 10_000;
+
+/// Asks a GTM for its next GXID.
+///
+/// # Errors
+/// When nothing answers, or not in the GTM's protocol.
+pub async fn next_gxid(host: &Host, address: Ipv4Addr, port: u16, patience: Duration) -> Result<u32> {
+    probe(host, (address, port), patience, async |session| session.next_gxid().await).await
+}
+
+/// Asks a GTM who is registered, in the order of its register.
+///
+/// # Errors
+/// When nothing answers, or not in the GTM's protocol.
+pub async fn node_list(host: &Host, address: Ipv4Addr, port: u16, patience: Duration) -> Result<Vec<Registered>> {
+    probe(host, (address, port), patience, async |session| session.nodes().await).await
+}
+
+/// Whether a standby of this name follows the GTM at `active`: it answers, is registered there and is not behind.
+///
+/// # Errors
+/// Why it does not.
+pub async fn follows(
+    host: &Host,
+    standby: (Ipv4Addr, u16),
+    name: &str,
+    active: (Ipv4Addr, u16),
+    patience: Duration,
+) -> Result<()> {
+    let (nodes, ahead) =
+        probe(host, active, patience, async |session| Ok((session.nodes().await?, session.next_gxid().await?))).await?;
+    let now = next_gxid(host, standby.0, standby.1, patience).await?;
+    let lost = |what: String| Err(Error::new(Class::Cluster, what));
+    // Names that the GTM read back from register.node may have bytes too many (spec 2.4).
+    if !nodes.iter().any(|node| node.role == Role::GtmStandby && node.connected && node.name.starts_with(name)) {
+        return lost(format!("it answers, but the GTM does not know it as its standby `{name}`"));
+    }
+    if is_far_before(now, ahead) {
+        return lost(format!("it answers, but is at GXID {now} while the GTM is at {ahead}"));
+    }
+    Ok(())
+}
+
+/// Whether one GXID comes before another. They wrap around: which one is later is a matter of the shorter way (XC's
+/// TransactionIdPrecedes).
+pub fn is_before(gxid: u32, other: u32) -> bool {
+    gxid.wrapping_sub(other) > u32::MAX / 2
+}
+
+/// Whether one GXID comes so long before another that a standby there does not follow a GTM here.
+pub fn is_far_before(gxid: u32, other: u32) -> bool {
+    is_before(gxid, other) && other.wrapping_sub(gxid) > LAG
+}
+
+/// Makes a standby go on behind this GXID, as if its GTM had given it out; gives its next one.
+///
+/// A standby of 1.0.2 is behind by one half of the time: its counter is moved only by a GXID beyond it, not by the one that
+/// it points at (XC's GTM_BkupBeginTransactionGetGXIDMulti). Promoted as it is, it gives the last GXID a second time.
+///
+/// # Errors
+/// When it does not answer, or did not move.
+pub async fn skip(host: &Host, standby: (Ipv4Addr, u16), gxid: u32, patience: Duration) -> Result<u32> {
+    let next = probe(host, standby, patience, async |session| {
+        // GTMs take places in order, so the last one is free.
+        session.gave_out(gxid, PLACES - 1).await?;
+        session.rolled_back(gxid).await?;
+        session.next_gxid().await
+    })
+    .await?;
+    if !is_before(gxid, next) {
+        return Err(Error::new(Class::Cluster, format!("the standby stays at GXID {next} and does not skip {gxid}")));
+    }
+    Ok(next)
+}
+
+/// Has a GTM strike the standby of this name from its register, if it is there. One that was promoted has itself there: when it
+/// starts again it connects to its standby, which is itself, and waits for that for ever.
+///
+/// # Errors
+/// When nothing answers, or not in the GTM's protocol.
+pub async fn forget_standby(host: &Host, address: Ipv4Addr, port: u16, name: &str, patience: Duration) -> Result<()> {
+    probe(host, (address, port), patience, async |session| session.unregister_standby(name).await).await
+}
+
+/// A session with a GTM, the questions in it, and its end, all within one patience.
+async fn probe<T>(
+    host: &Host,
+    (address, port): (Ipv4Addr, u16),
+    patience: Duration,
+    questions: impl AsyncFnOnce(&mut Session<TcpStream>) -> io::Result<T>,
+) -> Result<T> {
+    let place = SocketAddr::from((address, port));
+    let probe = async {
+        let socket = host.connect(place, patience).await?;
+        let mut session = Session::begin(socket).await?;
+        let answers = questions(&mut session).await;
+        session.end().await;
+        answers
+    };
+    tokio::time::timeout(patience, probe)
+        .await
+        .map_err(|_| {
+            Error::new(Class::Cluster, format!("the GTM at {place} did not answer within {} s", patience.as_secs()))
+        })?
+        .or_error(Class::Cluster, || format!("the GTM at {place} does not answer"))
+}
+
+/// A component as a GTM has it in its register.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registered {
+    /// What it is; a standby of the GTM is a [`Role::GtmStandby`].
+    pub role: Role,
+    /// Its own name.
+    pub name: String,
+    /// Its port.
+    pub port: u32,
+    /// Whether the connection that it registered over is still there.
+    pub connected: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_standby_may_be_a_little_behind() {
+        assert!(!is_far_before(10_000, 10_001) && !is_far_before(10_001, 10_000));
+        assert!(is_far_before(10_000, 1_010_000));
+    }
+
+    #[test]
+    fn gxids_wrap_around() {
+        assert!(is_before(5, 7) && !is_before(7, 5) && !is_before(7, 7));
+        assert!(is_before(u32::MAX, 3) && !is_before(3, u32::MAX));
+    }
+}
