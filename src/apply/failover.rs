@@ -208,11 +208,31 @@ impl Site {
         self.shell(new.node).await?.script("start the promoted standby as the GTM", &script).await?;
         self.wait_for_service(&step.id, new.node, setup, self.serving_deadline()).await?;
         gtm::hold(host, address, port, &prepared, patience).await?;
+        gtm::register(host, address, port, &self.registrations(), patience).await?;
         if gtm::is_far_before(next, self.next_gxid(new).await?) {
             self.events
                 .note(format!("`{}` did not end in an orderly way: values of sequences may be given again", new.name));
         }
         Ok(())
+    }
+
+    /// What servers register with.
+    fn registrations(&self) -> Vec<gtm::Registration<'_>> {
+        let servers = [Role::Datanode, Role::Coordinator].into_iter().flat_map(|role| self.lab.placed(role));
+        servers
+            .map(|server| {
+                let beside = self.lab.components_of(server.node);
+                let proxy = beside.into_iter().find(|placed| placed.role == Role::GtmProxy);
+                gtm::Registration {
+                    role: server.role,
+                    name: server.name.as_str(),
+                    address: server.node.address,
+                    port: server.component.port,
+                    proxy: proxy.map_or("", |proxy| proxy.name.as_str()),
+                    directory: &server.component.directory,
+                }
+            })
+            .collect()
     }
 
     pub(super) async fn reconnect(&self, step: &Step) -> Result<Outcome> {

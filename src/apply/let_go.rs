@@ -47,10 +47,20 @@ impl Site {
             if !script.is_empty() {
                 self.shell(node).await?.script("let go of a guest that booted again", &script).await?;
             }
-            Ok::<usize, Error>(lost.len())
+            if lost.is_empty() {
+                return Ok::<_, Error>((0, 0));
+            }
+            let left = self.connections(node).await?;
+            let stay = lost.iter().filter(|lost| left.contains(lost)).count();
+            Ok((lost.len() - stay, stay))
         });
-        let lost: usize = try_join_all(let_go).await?.into_iter().sum();
-        Ok(Outcome::Changed(format!("{lost} connections ended that only one end knew")))
+        let (ended, stay): (Vec<usize>, Vec<usize>) = try_join_all(let_go).await?.into_iter().unzip();
+        let stay = match stay.into_iter().sum::<usize>() {
+            0 => String::new(),
+            count => format!("; {count} stay until the kernels of their guests give them up"),
+        };
+        let ended: usize = ended.into_iter().sum();
+        Ok(Outcome::Changed(format!("{ended} connections ended that only one end knew{stay}")))
     }
 
     /// Nodes whose guests booted again since the last proof, and the others.

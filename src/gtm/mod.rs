@@ -56,8 +56,7 @@ pub async fn follows(
         probe(host, active, patience, async |session| Ok((session.nodes().await?, session.next_gxid().await?))).await?;
     let now = next_gxid(host, standby.0, standby.1, patience).await?;
     let lost = |what: String| Err(Error::new(Class::Cluster, what));
-    // Names that the GTM read back from register.node may have bytes too many (spec 2.4).
-    if !nodes.iter().any(|node| node.role == Role::GtmStandby && node.connected && node.name.starts_with(name)) {
+    if !nodes.iter().any(|node| node.role == Role::GtmStandby && node.connected && node.is_named(name)) {
         return lost(format!("it answers, but the GTM does not know it as its standby `{name}`"));
     }
     if is_far_before(now, ahead) {
@@ -107,6 +106,31 @@ pub async fn forget_standby(host: &Host, address: Ipv4Addr, port: u16, name: &st
     probe(host, (address, port), patience, async |session| session.unregister_standby(name).await).await
 }
 
+/// Enters nodes into a GTM's register that are not there; gives how many. They register by themselves, but only once after they
+/// started, and a standby that copies the register in that moment never hears of it.
+///
+/// # Errors
+/// When nothing answers, or not in the GTM's protocol.
+pub async fn register(
+    host: &Host,
+    address: Ipv4Addr,
+    port: u16,
+    nodes: &[Registration<'_>],
+    patience: Duration,
+) -> Result<usize> {
+    probe(host, (address, port), patience, async |session| {
+        let there = session.nodes().await?;
+        let is_there =
+            |node: &Registration<'_>| there.iter().any(|there| there.role == node.role && there.is_named(node.name));
+        let missing: Vec<_> = nodes.iter().filter(|node| !is_there(node)).collect();
+        for node in &missing {
+            session.register(node).await?;
+        }
+        Ok(missing.len())
+    })
+    .await
+}
+
 /// A session with a GTM, the questions in it, and its end, all within one patience.
 async fn probe<T>(
     host: &Host,
@@ -143,9 +167,44 @@ pub struct Registered {
     pub connected: bool,
 }
 
+impl Registered {
+    /// Whether this is its name. One that the GTM read back from register.node may have bytes too many (spec 2.4).
+    fn is_named(&self, name: &str) -> bool {
+        let rest = self.name.strip_prefix(name);
+        rest.is_some_and(|rest| !rest.starts_with(|next: char| next.is_ascii_alphanumeric() || next == '_'))
+    }
+}
+
+/// What a node registers with.
+#[derive(Clone, Copy, Debug)]
+pub struct Registration<'a> {
+    /// What it is.
+    pub role: Role,
+    /// Its name in the cluster.
+    pub name: &'a str,
+    /// Where it is.
+    pub address: Ipv4Addr,
+    /// Its port.
+    pub port: u16,
+    /// The name of the proxy that it is behind; empty without one.
+    pub proxy: &'a str,
+    /// Its data directory.
+    pub directory: &'a str,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_may_have_bytes_too_many_and_is_no_other_one() {
+        let named = |name: &str| {
+            let name = name.to_owned();
+            Registered { role: Role::Datanode, name, port: 1923, connected: true }.is_named("datanode_1")
+        };
+        assert!(named("datanode_1") && named("datanode_1\u{fffd}U"));
+        assert!(!named("datanode_10") && !named("datanode_2") && !named("datanode"));
+    }
 
     #[test]
     fn a_standby_may_be_a_little_behind() {

@@ -1,6 +1,6 @@
 //! The protocol of a GTM, as a client that is none of the components speaks it (spec 2.8).
 
-use super::Registered;
+use super::{Registered, Registration};
 use crate::lab::Role;
 use std::io;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -9,7 +9,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 const NAME: usize = 64;
 /// Remote type of a client that is none of the components.
 const CLIENT: i32 = 6;
-/// Kind of a standby of the GTM in its register (XC's GTM_NODE_GTM).
+/// Kinds in the register (XC's GTM_PGXCNodeType).
+const KINDS: [(u32, Role); 4] =
+    [(1, Role::GtmProxy), (3, Role::Coordinator), (4, Role::Datanode), (STANDBY, Role::GtmStandby)];
+/// A standby of the GTM among them.
 const STANDBY: u32 = 5;
 /// Status of a registered node that is there (XC's NODE_CONNECTED).
 const CONNECTED: u32 = 0;
@@ -26,6 +29,8 @@ const LONGEST_ANSWER: usize = 1 << 24;
 
 /// Messages of 1.0.2, by the numbers of its `GTM_MessageType`. Other releases shift them.
 mod message {
+    /// Enter a node into the register.
+    pub const REGISTER: i32 = 2;
     /// Strike a node from the register.
     pub const UNREGISTER: i32 = 4;
     /// Get the list of registered nodes.
@@ -50,6 +55,7 @@ mod message {
 
 /// Their answers, by the numbers of `GTM_ResultType`.
 mod answer {
+    pub const REGISTER: i32 = 1;
     pub const UNREGISTER: i32 = 2;
     pub const NODE_LIST: i32 = 3;
     pub const ROLL_BACK: i32 = 16;
@@ -109,10 +115,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         read_nodes(&body).ok_or_else(|| odd("its list of nodes makes no sense"))
     }
 
+    /// Enters a node into its register.
+    pub(super) async fn register(&mut self, node: &Registration<'_>) -> io::Result<()> {
+        let (kind, _) =
+            KINDS.iter().find(|(_, role)| *role == node.role).ok_or_else(|| odd("a GTM registers nowhere"))?;
+        let question = [
+            &message::REGISTER.to_be_bytes()[..],
+            &kind.to_ne_bytes(),
+            &text(node.name.as_bytes()),
+            &text(node.address.to_string().as_bytes()),
+            &u32::from(node.port).to_ne_bytes(),
+            &text(node.proxy.as_bytes()),
+            &text(node.directory.as_bytes()),
+            &CONNECTED.to_be_bytes(),
+        ];
+        self.ask(&question.concat(), answer::REGISTER).await.map(drop)
+    }
+
     /// Strikes a standby from its register, if it is there.
     pub(super) async fn unregister_standby(&mut self, name: &str) -> io::Result<()> {
-        let numbers = [message::UNREGISTER.to_be_bytes(), STANDBY.to_ne_bytes(), (name.len() as u32).to_be_bytes()];
-        self.tell(&[&numbers.concat()[..], name.as_bytes()].concat()).await?;
+        let numbers = [message::UNREGISTER.to_be_bytes(), STANDBY.to_ne_bytes()].concat();
+        self.tell(&[numbers, text(name.as_bytes())].concat()).await?;
         // An error says that there is none.
         self.answer(answer::UNREGISTER).await.map(drop)
     }
@@ -141,7 +164,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// Tells it that this one is about to be prepared.
     pub(super) async fn prepares(&mut self, gxid: u32, name: &[u8], nodes: &[u8]) -> io::Result<()> {
-        let text = |text: &[u8]| [&(text.len() as u32).to_be_bytes(), text].concat();
         self.tell(&[about(message::PREPARES, gxid), text(name), text(nodes)].concat()).await
     }
 
@@ -181,6 +203,11 @@ pub(super) fn odd(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
 }
 
+/// A text as it is told, behind its length.
+fn text(text: &[u8]) -> Vec<u8> {
+    [&(text.len() as u32).to_be_bytes(), text].concat()
+}
+
 fn given_out(gxid: u32, place: u32) -> Vec<u8> {
     let numbers = [message::GAVE_GXIDS, 1, place.cast_signed(), gxid.cast_signed(), READ_COMMITTED];
     // In the end: not read-only, and of no connection of a proxy.
@@ -208,13 +235,7 @@ fn read_nodes(body: &[u8]) -> Option<Vec<Registered>> {
         let _address = record.text()?;
         let _directory = record.text()?;
         let connected = record.host()? == CONNECTED;
-        let role = match kind {
-            1 => Role::GtmProxy,
-            3 => Role::Coordinator,
-            4 => Role::Datanode,
-            STANDBY => Role::GtmStandby,
-            _ => return None,
-        };
+        let (_, role) = *KINDS.iter().find(|(known, _)| *known == kind)?;
         nodes.push(Registered { role, name, port, connected });
     }
     Some(nodes)
@@ -326,6 +347,31 @@ mod tests {
             gtm.read_exact(&mut message).await.expect("it was told");
             assert_eq!(message, *[&[b'C', 0, 0, 0, 13, 0, 0, 0, 27, 1][..], &11756u32.to_ne_bytes()].concat());
         }
+    }
+
+    #[tokio::test]
+    async fn a_node_is_entered_into_the_register() {
+        let (socket, mut gtm) = tokio::io::duplex(200);
+        gtm.write_all(&[b'S', 0, 0, 0, 8, 0, 0, 0, 1]).await.expect("there is room");
+        let node = Registration {
+            role: Role::Datanode,
+            name: "dn",
+            address: Ipv4Addr::new(10, 0, 0, 7),
+            port: 1923,
+            proxy: "1",
+            directory: "/d",
+        };
+        Session { socket }.register(&node).await.expect("it answers");
+        let mut message = Vec::new();
+        gtm.read_to_end(&mut message).await.expect("it was told");
+        let told = [
+            &[b'C', 0, 0, 0, 49, 0, 0, 0, 2][..],
+            &4u32.to_ne_bytes(),
+            b"\0\0\0\x02dn\0\0\0\x0810.0.0.7",
+            &1923u32.to_ne_bytes(),
+            b"\0\0\0\x011\0\0\0\x02/d\0\0\0\0",
+        ];
+        assert_eq!(message, told.concat());
     }
 
     #[tokio::test]

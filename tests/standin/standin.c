@@ -312,8 +312,8 @@ static void answer_probe(int fd, uint32_t type) { /* 34: the next GXID; 6: the n
         put32(&p, 48, true);
         memset(p, 0, 48);
         p += 48;
-    } else if (type == 4) { /* strike a node from the register */
-        put32(&p, 2, true);
+    } else if (type == 2 || type == 4) { /* a node into the register, and out of it: here their connections decide */
+        put32(&p, type / 2, true);
     } else return;
     out[0] = 'S';
     b = out + 1;
