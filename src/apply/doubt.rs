@@ -153,8 +153,8 @@ impl Site {
             if gxids.is_empty() {
                 break;
             }
-            let place = (gtm.node.address, gtm.component.port);
-            let stay = gtm::close(self.host()?, place.0, place.1, &gxids, self.patience(GTM)).await?;
+            let (address, port) = (gtm.node.address, gtm.component.port);
+            let stay = gtm::close(self.host()?, address, port, &gxids, self.patience(GTM)).await?;
             closed += gxids.len() - stay.len();
             if !stay.is_empty() {
                 self.events.note(stays(&stay));
@@ -199,7 +199,8 @@ impl Site {
         Ok(holders)
     }
 
-    fn servers(&self) -> Vec<Placed<'_>> {
+    /// Coordinators and datanodes.
+    pub(super) fn servers(&self) -> Vec<Placed<'_>> {
         [Role::Coordinator, Role::Datanode].into_iter().flat_map(|role| self.lab.placed(role)).collect()
     }
 }

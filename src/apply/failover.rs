@@ -3,11 +3,7 @@
 //! What is decided is on the exports, which can be written from here whether a guest runs or not: a guest that reboots in
 //! the middle comes up as what it is to be.
 
-use super::{
-    components::Seen,
-    native::{is_as_wanted, write},
-    site::Site,
-};
+use super::{components::Seen, site::Site};
 use crate::{
     context::Record,
     engine::{ComponentSetup, Ready, Takeover},
@@ -87,10 +83,8 @@ impl Site {
 
     pub(super) async fn foresee_fence(&self, step: &Step) -> Result<Foresight> {
         let (old, setup) = self.component_of(step, Role::GtmStandby)?;
-        for file in &setup.files {
-            if !is_as_wanted(&self.on_export(old.node, &file.path)?, file) {
-                return Ok(Foresight::Changes);
-            }
+        if !self.is_configured(old.node, &setup)? {
+            return Ok(Foresight::Changes);
         }
         Ok(match self.see(old.node, &setup).await? {
             Seen::GuestOff => Foresight::Holds("its guest does not run, and its configuration is a standby's".into()),
@@ -160,7 +154,7 @@ impl Site {
             let place = (new.node.address, new.component.port);
             let next = gtm::skip(self.host()?, place, beyond, self.patience(GTM)).await?;
             self.shell(new.node).await?.script("promote the standby", &takeover.promote).await?;
-            self.start_afresh(step, new, &setup, next).await?;
+            self.start_afresh(step, new, &setup).await?;
             next
         } else {
             // It was the GTM and ended in an orderly way, which is where it goes on.
@@ -177,6 +171,10 @@ impl Site {
         self.wait_for_service(&step.id, new.node, &setup, self.serving_deadline()).await?;
         let now = self.next_gxid(new).await?;
         must_not_be_before(now, latest([next].into_iter().chain(least).collect()))?;
+        if runs && gtm::is_far_before(next, now) {
+            self.events
+                .note(format!("`{}` did not end in an orderly way: values of sequences may be given again", new.name));
+        }
         self.record_start(new.node).await?;
         if let Some(record) = Record::read(&self.dir)? {
             record.record_failover(&self.dir, Failover::Done { gtm: new.node.name.clone() })?;
@@ -191,13 +189,9 @@ impl Site {
     /// (`gtm_deserialize_snapshotdata` in gtm_serialize.c): the next transaction in that place writes beyond it as soon as more are open,
     /// and the GTM crashes. What is prepared must stay open; of everything else it knows nothing any more since its GTM's
     /// connections ended.
-    async fn start_afresh(&self, step: &Step, new: Placed<'_>, setup: &ComponentSetup, next: u32) -> Result<()> {
+    async fn start_afresh(&self, step: &Step, new: Placed<'_>, setup: &ComponentSetup) -> Result<()> {
         // A promotion adds to the configuration, which is written anew afterwards: then this was done, and proxies may use it.
-        let mut is_done = true;
-        for file in &setup.files {
-            is_done &= is_as_wanted(&self.on_export(new.node, &file.path)?, file);
-        }
-        if is_done {
+        if self.is_configured(new.node, setup)? {
             return Ok(());
         }
         let (host, address, port, patience) = (self.host()?, new.node.address, new.component.port, self.patience(GTM));
@@ -208,18 +202,13 @@ impl Site {
         self.shell(new.node).await?.script("start the promoted standby as the GTM", &script).await?;
         self.wait_for_service(&step.id, new.node, setup, self.serving_deadline()).await?;
         gtm::hold(host, address, port, &prepared, patience).await?;
-        gtm::register(host, address, port, &self.registrations(), patience).await?;
-        if gtm::is_far_before(next, self.next_gxid(new).await?) {
-            self.events
-                .note(format!("`{}` did not end in an orderly way: values of sequences may be given again", new.name));
-        }
-        Ok(())
+        gtm::register(host, address, port, &self.registrations(), patience).await.map(drop)
     }
 
     /// What servers register with.
     fn registrations(&self) -> Vec<gtm::Registration<'_>> {
-        let servers = [Role::Datanode, Role::Coordinator].into_iter().flat_map(|role| self.lab.placed(role));
-        servers
+        self.servers()
+            .into_iter()
             .map(|server| {
                 let beside = self.lab.components_of(server.node);
                 let proxy = beside.into_iter().find(|placed| placed.role == Role::GtmProxy);
@@ -300,17 +289,6 @@ impl Site {
 
     async fn next_gxid(&self, gtm: Placed<'_>) -> Result<u32> {
         gtm::next_gxid(self.host()?, gtm.node.address, gtm.component.port, GTM).await
-    }
-
-    /// Writes a component's configuration, as it is to be from now on.
-    fn configure(&self, node: &Node, setup: &ComponentSetup) -> Result<()> {
-        for file in &setup.files {
-            let path = self.on_export(node, &file.path)?;
-            if !is_as_wanted(&path, file) {
-                write(&path, file)?;
-            }
-        }
-        Ok(())
     }
 
     /// GXIDs that a GTM noted or left, as they lie on its export.

@@ -24,13 +24,8 @@ impl Site {
             return Ok(Foresight::Changes);
         }
         for component in self.components(node) {
-            if !self.is_initialised(node, &component)? {
+            if !self.is_initialised(node, &component)? || !self.is_configured(node, &component)? {
                 return Ok(Foresight::Changes);
-            }
-            for file in &component.files {
-                if !is_as_wanted(&self.on_export(node, &file.path)?, file) {
-                    return Ok(Foresight::Changes);
-                }
             }
         }
         Ok(Foresight::Holds("the data directories are initialised and configured".into()))
@@ -46,19 +41,34 @@ impl Site {
                 self.fill(node, &component).await?;
                 done.push(format!("initialised {name}"));
             }
-            let mut written = 0;
-            for file in &component.files {
-                let path = self.on_export(node, &file.path)?;
-                if !is_as_wanted(&path, file) {
-                    write(&path, file)?;
-                    written += 1;
-                }
-            }
-            if written > 0 {
+            if self.configure(node, &component)? {
                 done.push(format!("configured {name}"));
             }
         }
         Ok(Outcome::Changed(done.join(", ")))
+    }
+
+    /// Whether a component's configuration on the export is as it is to be.
+    pub(super) fn is_configured(&self, node: &Node, component: &ComponentSetup) -> Result<bool> {
+        for file in &component.files {
+            if !is_as_wanted(&self.on_export(node, &file.path)?, file) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Writes what of a component's configuration is not as it is to be from now on; gives whether there was anything.
+    pub(super) fn configure(&self, node: &Node, component: &ComponentSetup) -> Result<bool> {
+        let mut is_written = false;
+        for file in &component.files {
+            let path = self.on_export(node, &file.path)?;
+            if !is_as_wanted(&path, file) {
+                write(&path, file)?;
+                is_written = true;
+            }
+        }
+        Ok(is_written)
     }
 
     /// A path of the guest below its mount point, as it lies on the export, reachable from here.
@@ -179,7 +189,7 @@ install -o "$OWNER" -g "$OWNER" -m 600 "$SECRET" "$root/run/superuser"
 exec chroot --userspec="$OWNER:$OWNER" "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C PASSWORD_FILE=/run/superuser sh -ceu "cd /; $SCRIPT" </dev/null
 "#;
 
-pub(super) fn is_as_wanted(path: &Path, file: &GuestFile) -> bool {
+fn is_as_wanted(path: &Path, file: &GuestFile) -> bool {
     let Ok(data) = fs::symlink_metadata(path) else { return false };
     let owned = data.uid() == file.owner && data.gid() == file.owner;
     match &file.content {
@@ -193,7 +203,7 @@ pub(super) fn is_as_wanted(path: &Path, file: &GuestFile) -> bool {
 
 /// Writes a file of an export. A file that is there is written in place: guests see that at their next open, while they
 /// may take the old file for a new one of the same name for up to a minute (NFS caches names).
-pub(super) fn write(path: &Path, file: &GuestFile) -> Result<()> {
+fn write(path: &Path, file: &GuestFile) -> Result<()> {
     let cannot = || format!("cannot write `{}`", path.display());
     match &file.content {
         Content::Text(text) => fs::write(path, text).or_error(Class::Host, cannot)?,

@@ -299,8 +299,7 @@ async fn read_message(socket: &mut (impl AsyncRead + Unpin)) -> io::Result<(u8, 
     let kind = socket.read_u8().await?;
     let length = socket.read_i32().await?;
     let length = usize::try_from(length - 4).ok().filter(|length| *length <= LONGEST_ANSWER);
-    let length =
-        length.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a message of an impossible length"))?;
+    let length = length.ok_or_else(|| odd("a message of an impossible length"))?;
     let mut body = vec![0u8; length];
     socket.read_exact(&mut body).await?;
     Ok((kind, body))
