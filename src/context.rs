@@ -5,7 +5,9 @@ use crate::{
     config,
     engine::{self, Engine},
     error::{Class, Error, Result, ResultExt},
+    file,
     fit::{self, Proportion},
+    gtm::Prepared,
     guest::System,
     host::{Accelerator, Home, Host, LabDir, capacity},
     image::ImageDefinition,
@@ -64,6 +66,9 @@ pub struct Record {
     /// The last failover of the GTM, unless it is where lab.yaml has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failover: Option<Failover>,
+    /// What was prepared when the standby was promoted, until the failover is done: the GTM that it becomes is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prepared: Option<Vec<Prepared>>,
     /// Where the nodes of a lab of several hosts are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spread: Option<Spread>,
@@ -73,10 +78,10 @@ impl Record {
     /// The record of a lab, if it has one.
     ///
     /// # Errors
-    /// When it cannot be understood.
+    /// When it cannot be read or understood.
     pub fn read(dir: &LabDir) -> Result<Option<Record>> {
         let path = dir.record();
-        let Ok(text) = fs::read_to_string(&path) else { return Ok(None) };
+        let Some(text) = file::read_if_there(&path)? else { return Ok(None) };
         serde_json::from_str(&text)
             .map(Some)
             .or_error(Class::Host, || format!("cannot understand `{}`", path.display()))
@@ -131,8 +136,18 @@ impl Record {
         let lab = config::parse(&self.lab_yaml, &self.lab_file).map_err(config::Problems::into_error)?;
         let home = lab.placed(Role::Gtm).iter().any(|gtm| gtm.node.name == *failover.gtm());
         self.failover = Some(failover).filter(|failover| !(home && matches!(failover, Failover::Done { .. })));
+        self.prepared = None;
         self.write(dir)?;
         Ok(self)
+    }
+
+    /// Records what a standby held open when it was promoted.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn record_prepared(mut self, dir: &LabDir, prepared: Vec<Prepared>) -> Result<()> {
+        self.prepared = Some(prepared);
+        self.write(dir)
     }
 
     /// Writes it.
@@ -143,8 +158,7 @@ impl Record {
         let path = dir.record();
         let cannot = || format!("cannot write `{}`", path.display());
         let text = serde_json::to_string_pretty(self).or_error(Class::Internal, cannot)?;
-        let new = path.with_extension("new");
-        fs::write(&new, text).and_then(|()| fs::rename(&new, &path)).or_error(Class::Host, cannot)
+        file::replace(&path, text)
     }
 }
 
@@ -304,6 +318,7 @@ mod tests {
             uses: Vec::new(),
             accelerator: Accelerator::Kvm,
             failover: None,
+            prepared: None,
             spread: None,
         }
     }
@@ -324,8 +339,13 @@ mod tests {
         let dir = LabDir::at(directory.path());
         let begun = record(LAB).record_failover(&dir, Failover::Begun { gtm: name(172) }).expect("it writes");
         assert!(begun.check_failover().is_err());
+        let prepared = serde_json::from_str("[]").expect("a list");
+        begun.record_prepared(&dir, prepared).expect("it writes");
+        let begun = Record::read(&dir).expect("it reads").expect("it is there");
+        assert!(begun.check_failover().is_err() && begun.prepared == Some(Vec::new()));
         let done = begun.record_failover(&dir, Failover::Done { gtm: name(172) }).expect("it writes");
         done.check_failover().expect("it ended");
+        assert_eq!(done.prepared, None, "the GTM has it");
         let read = Record::read(&dir).expect("it reads").expect("it is there");
         assert_eq!(gtm_of(&read).expect("a GTM"), "db-192-168-122-172");
         let home = read.record_failover(&dir, Failover::Begun { gtm: name(171) }).expect("it writes");

@@ -143,7 +143,7 @@ pub async fn run<A: Apply>(
     // everything done all the same is a success.
     if run.stop.is_cancelled() && !all {
         tally.failure =
-            Some(Error::new(Class::Interrupted, "interrupted").hint("`pgxc-lab up` goes on where this run ended"));
+            Some(Error::new(Class::Interrupted, "interrupted").hint("the same command again takes it to its end"));
     }
     events.send(Event::End {
         succeeded: tally.failure.is_none(),

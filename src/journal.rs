@@ -1,4 +1,5 @@
-//! The lab's journal: one JSON object a line, written before each change, never rewritten.
+//! The lab's journal: one JSON object a line, written before each change, never rewritten. A last line that was cut short by a
+//! crash is no entry; any other line that cannot be understood is an error, for it may tell of a change that is to be taken back.
 //!
 //! It is what a later run needs to know that it cannot see: which step ended with which digest, and which run was
 //! cut short.
@@ -12,8 +13,8 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{File, OpenOptions},
-    io::Write,
+    fs::{self, File, OpenOptions},
+    io::{ErrorKind, Write},
     path::Path,
     sync::Mutex,
     time::{SystemTime, UNIX_EPOCH},
@@ -125,24 +126,32 @@ struct State {
 }
 
 impl Journal {
-    /// Opens the journal and folds what is in it. A last line that was cut short by a crash is no entry.
+    /// Opens the journal and folds what is in it.
     ///
     /// # Errors
-    /// When the file cannot be opened.
+    /// When the file cannot be opened or understood.
     pub fn open(path: &Path) -> Result<Journal> {
         let cannot = || format!("cannot open the journal `{}`", path.display());
-        let text = std::fs::read_to_string(path).unwrap_or_default();
-        let mut file = OpenOptions::new().create(true).append(true).open(path).or_error(Class::Host, cannot)?;
-        if !text.is_empty() && !text.ends_with('\n') {
-            file.write_all(b"\n").or_error(Class::Host, cannot)?;
+        let file = OpenOptions::new().create(true).append(true).open(path).or_error(Class::Host, cannot)?;
+        let bytes = fs::read(path).or_error(Class::Host, cannot)?;
+        let (entries, cut) = split(&bytes);
+        let state = fold(entries, path)?;
+        if !cut.is_empty() {
+            file.set_len(entries.len() as u64).or_error(Class::Host, cannot)?;
         }
-        Ok(Journal { file: Mutex::new(Some(file)), state: Mutex::new(fold(&text)) })
+        Ok(Journal { file: Mutex::new(Some(file)), state: Mutex::new(state) })
     }
 
-    /// What a journal says, for a command that changes nothing.
-    pub fn read(path: &Path) -> Journal {
-        let text = std::fs::read_to_string(path).unwrap_or_default();
-        Journal { file: Mutex::new(None), state: Mutex::new(fold(&text)) }
+    /// What a journal says, for a command that changes nothing. One that is not there says nothing.
+    ///
+    /// # Errors
+    /// When it cannot be read or understood.
+    pub fn read(path: &Path) -> Result<Journal> {
+        let bytes = match fs::read(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+            read => read.or_error(Class::Host, || format!("cannot read the journal `{}`", path.display()))?,
+        };
+        Ok(Journal { file: Mutex::new(None), state: Mutex::new(fold(split(&bytes).0, path)?) })
     }
 
     /// Writes an entry; it is on disk when this returns.
@@ -156,9 +165,13 @@ impl Journal {
         line.push('\n');
         let mut file = self.file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let file = file.as_mut().ok_or_else(|| Error::new(Class::Internal, "a journal that was opened for reading"))?;
-        file.write_all(line.as_bytes())
-            .and_then(|()| file.sync_data())
-            .or_error(Class::Host, || "cannot write the journal".into())?;
+        let cannot = || "cannot write the journal".to_owned();
+        let length = file.metadata().or_error(Class::Host, cannot)?.len();
+        if let Err(error) = file.write_all(line.as_bytes()).and_then(|()| file.sync_data()) {
+            // The next entry must not go on behind half of this one.
+            let _ = file.set_len(length);
+            return Err(error).or_error(Class::Host, cannot);
+        }
         crate::fault::journal_line_written();
         apply(&mut self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner), entry);
         Ok(())
@@ -206,12 +219,25 @@ impl Journal {
     }
 }
 
-fn fold(text: &str) -> State {
+/// Whole lines, and what of a last one was written before a crash.
+fn split(bytes: &[u8]) -> (&[u8], &[u8]) {
+    bytes.split_at(bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1))
+}
+
+fn fold(entries: &[u8], path: &Path) -> Result<State> {
     let mut state = State::default();
-    for entry in text.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok()) {
-        apply(&mut state, entry.entry);
+    for (number, line) in (1..).zip(entries.split(|byte| *byte == b'\n')).filter(|(_, line)| !line.is_empty()) {
+        let line: Line = serde_json::from_slice(line).map_err(|error| {
+            Error::caused(Class::Host, format!("cannot understand line {number} of the journal `{}`", path.display()), error)
+                .evidence(String::from_utf8_lossy(line))
+                .hint(
+                    "a newer pgxc-lab may have written it: use that one; if the file is damaged, undo by hand what the line tells \
+                     of, and take it out",
+                )
+        })?;
+        apply(&mut state, line.entry);
     }
-    state
+    Ok(state)
 }
 
 /// State = fold(entries): a step is done until it is begun again, a fault in force until it is mended, a change there until it
@@ -295,7 +321,7 @@ mod tests {
         }
         journal.write(Entry::Mended { fault: stall.clone() }).expect("it writes");
         assert_eq!(journal.faults(), [pause.clone()].into());
-        assert_eq!(Journal::read(&path).faults(), [pause].into(), "and from the file");
+        assert_eq!(Journal::read(&path).expect("it reads").faults(), [pause].into(), "and from the file");
     }
 
     #[test]
@@ -309,7 +335,7 @@ mod tests {
         }
         assert_eq!(journal.changes(), [mounted("/a"), mounted("/b")]);
         journal.write(Entry::Undone { what: mounted("/a") }).expect("it writes");
-        assert_eq!(Journal::read(&path).changes(), [mounted("/b")]);
+        assert_eq!(Journal::read(&path).expect("it reads").changes(), [mounted("/b")]);
     }
 
     #[test]
@@ -326,7 +352,7 @@ mod tests {
         }
         assert_eq!(journal.joined(), [peer("alpha"), peer("beta")]);
         journal.write(Entry::Left { peer: peer("alpha") }).expect("it writes");
-        assert_eq!(Journal::read(&path).joined(), [peer("beta")], "and from the file");
+        assert_eq!(Journal::read(&path).expect("it reads").joined(), [peer("beta")], "and from the file");
     }
 
     #[test]
@@ -338,9 +364,31 @@ mod tests {
             "{\"at\":1,\"entry\":\"done\",\"step\":\"a\",\"digest\":\"1\"}\n{\"at\":2,\"entry\":\"do",
         )
         .expect("it writes");
+        let read = Journal::read(&path).expect("it reads");
         let journal = Journal::open(&path).expect("it opens");
-        assert_eq!(journal.done("a").as_deref(), Some("1"));
+        assert_eq!([read.done("a"), journal.done("a")], [Some("1".to_owned()), Some("1".to_owned())]);
         journal.write(Entry::Done { step: "b".into(), digest: "2".into() }).expect("it writes");
         assert_eq!(Journal::open(&path).expect("it opens again").done("b").as_deref(), Some("2"));
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_understood_is_not_passed_over() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("journal.jsonl");
+        assert!(Journal::read(&path).expect("none is there").faults().is_empty());
+        let good = "{\"at\":1,\"entry\":\"intent\",\"step\":\"a\"}\n";
+        for bad in [
+            "{\"at\":2,\"entry\":\"unheard-of\"}\n".as_bytes(),
+            b"{\"at\":2,\"entry\":\"intent\",\"step\":\"\xff\"}\n",
+            b"\0\0\n",
+        ] {
+            let text = [good.as_bytes(), bad, good.as_bytes()].concat();
+            fs::write(&path, &text).expect("it writes");
+            let failed = [Journal::read(&path).map(drop), Journal::open(&path).map(drop)];
+            for error in failed.map(|failed| failed.expect_err("it may tell of anything")) {
+                assert!(error.message().contains("line 2 of the journal"), "{error}");
+            }
+            assert_eq!(fs::read(&path).expect("it reads"), text, "nothing was touched");
+        }
     }
 }

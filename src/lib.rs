@@ -16,6 +16,7 @@ pub mod evidence;
 pub mod executor;
 pub mod export;
 pub mod fault;
+pub mod file;
 pub mod fit;
 pub mod gtm;
 pub mod guest;

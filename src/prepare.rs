@@ -10,6 +10,7 @@ use crate::{
     engine::{self, Engine},
     error::{Class, Error, Result, ResultExt},
     event::Events,
+    file,
     fit::{self, Proportion},
     host::{Accelerator, Home, Host, LabDir, capacity, choose_accelerator, system},
     image::{Image, ImageDefinition, Recipe, Sources, TREE_VARIABLE},
@@ -73,7 +74,7 @@ impl LockFile {
     }
 
     fn read(path: &Path) -> Result<LockFile> {
-        let Ok(text) = fs::read_to_string(path) else { return Ok(LockFile::default()) };
+        let Some(text) = file::read_if_there(path)? else { return Ok(LockFile::default()) };
         serde_json::from_str(&text).map_err(|error| {
             Error::caused(Class::LabFile, format!("cannot understand `{}`", path.display()), error)
                 .hint("it is written by `pgxc-lab up`: restore it, or remove it to choose anew")
@@ -87,6 +88,7 @@ impl LockFile {
         if fs::read_to_string(path).is_ok_and(|old| old == text) {
             return Ok(());
         }
+        // In place: it is the user's, perhaps behind a link, and keeps its owner.
         fs::write(path, text).or_error(Class::Host, cannot)
     }
 }
@@ -173,6 +175,7 @@ pub async fn site(arguments: &Arguments, home: Home, purpose: Purpose, events: E
             uses: Vec::new(),
             accelerator,
             failover,
+            prepared: None,
             spread,
         })
     } else {
@@ -185,7 +188,7 @@ pub async fn site(arguments: &Arguments, home: Home, purpose: Purpose, events: E
     });
     let journal = Arc::new(match purpose {
         Purpose::Act => Journal::open(&dir.journal())?,
-        Purpose::Look | Purpose::Anew => Journal::read(&dir.journal()),
+        Purpose::Look | Purpose::Anew => Journal::read(&dir.journal())?,
     });
     let site = Site::new(Parts { lab: fitted.lab, home, dir, image, engine, kit, accelerator, login, journal, events });
     if let Some(mut record) = record {
@@ -259,7 +262,7 @@ fn bases(
 /// A lab stays where it is until it is destroyed.
 fn check_host(lab: &Lab, dir: &LabDir) -> Result<()> {
     let there = match Host::find(dir).map(|host| host.kind()) {
-        None if system::is_entangled(dir) => Some(HostKind::System),
+        None if system::is_entangled(dir)? => Some(HostKind::System),
         there => there,
     };
     match there {

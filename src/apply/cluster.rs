@@ -24,6 +24,13 @@ const STALE: Duration = Duration::from_secs(10);
 /// How often a component is asked: each question costs an emulated guest a new backend.
 const ASK: Duration = Duration::from_millis(700);
 
+/// Whether a cluster may have lost sessions that left something.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lost {
+    Perhaps,
+    Nothing,
+}
+
 impl Site {
     pub(super) async fn foresee_serve(&self, step: &Step) -> Result<Foresight> {
         let node = self.node_of(step)?;
@@ -232,7 +239,7 @@ impl Site {
             self.forget_looks();
             return Foresight::Changes;
         }
-        if self.is_hindered().await {
+        if !matches!(self.is_hindered().await, Ok(false)) {
             return Foresight::Changes;
         }
         Foresight::Holds("nothing changed since the last proof".into())
@@ -245,27 +252,29 @@ impl Site {
         let prove =
             async |lost| reached(self.patience(STALE), || self.resolve_and_prove(step, &proof, lost), told).await;
         // A cluster that was never proved has lost no session.
-        match prove(self.journal.was_done(&step.id)).await {
+        match prove(if self.journal.was_done(&step.id) { Lost::Perhaps } else { Lost::Nothing }).await {
             // One may be lost meanwhile, and hide the proof's rows, or its table.
-            Err(error) if self.is_hindered().await => {
+            Err(error) if matches!(self.is_hindered().await, Ok(true)) => {
                 told(&error);
-                prove(true).await
+                prove(Lost::Perhaps).await
             }
             ended => ended,
         }
     }
 
-    /// Whether a lost session has left something that hides rows, or holds locks. A cluster that does not answer is what
-    /// other steps see to.
-    async fn is_hindered(&self) -> bool {
-        let Some(in_doubt) = self.engine.in_doubt(&self.lab) else { return false };
-        matches!(self.left_behind(&in_doubt).await, Ok(Some(_)))
+    /// Whether a lost session has left something that hides rows, or holds locks.
+    ///
+    /// # Errors
+    /// When the cluster does not tell.
+    async fn is_hindered(&self) -> Result<bool> {
+        let Some(in_doubt) = self.engine.in_doubt(&self.lab) else { return Ok(false) };
+        Ok(self.left_behind(&in_doubt).await?.is_some())
     }
 
     /// Ends what a lost coordinator left, since it holds locks and hides rows, if one may have been `lost`; proves then.
-    async fn resolve_and_prove(&self, step: &Step, proof: &Proof, lost: bool) -> Result<Outcome> {
+    async fn resolve_and_prove(&self, step: &Step, proof: &Proof, lost: Lost) -> Result<Outcome> {
         let mut resolved = None;
-        if let Some(in_doubt) = self.engine.in_doubt(&self.lab).filter(|_| lost)
+        if let Some(in_doubt) = self.engine.in_doubt(&self.lab).filter(|_| lost == Lost::Perhaps)
             && let Some(doubts) = self.left_behind(&in_doubt).await?
         {
             self.progress(&step.id, "ends what a lost coordinator left");

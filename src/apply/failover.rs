@@ -7,14 +7,14 @@ use super::{components::Seen, site::Site};
 use crate::{
     context::Record,
     engine::{ComponentSetup, Ready, Takeover},
-    error::{Class, Error, Result},
+    error::{Class, Error, Result, ResultExt},
     event::Outcome,
     executor::Foresight,
-    gtm,
+    file, gtm,
     lab::{Failover, Node, Placed, Role},
     plan::Step,
 };
-use std::{fs, time::Duration};
+use std::{fs, io::ErrorKind, path::PathBuf, time::Duration};
 
 /// How long the guest of the old GTM may take to end it before its power is cut. The proxies wait for 290 s with the
 /// document's values (spec 2.7).
@@ -35,17 +35,20 @@ const BACK: &str = "nothing writes now; `pgxc-lab failover gtm --to NODE` with t
 impl Site {
     /// The latest next GXID that is known of both GTMs: what they noted, what they left when they ended, and what the
     /// active one says, if it answers.
-    pub async fn seen_gxid(&self) -> Option<u32> {
+    ///
+    /// # Errors
+    /// When what they noted cannot be read.
+    pub async fn seen_gxid(&self) -> Result<Option<u32>> {
         let mut seen = Vec::new();
         for role in [Role::Gtm, Role::GtmStandby] {
             for placed in self.lab.placed(role) {
-                seen.extend(self.noted_gxids(placed));
+                seen.extend(self.noted_gxids(placed)?);
             }
         }
         if let Some(active) = self.lab.placed(Role::Gtm).first() {
             seen.extend(self.next_gxid(*active).await);
         }
-        latest(seen)
+        Ok(latest(seen))
     }
 
     /// Sees to it that the standby can take over. As long as the GTM answers, the standby copies its state anew: 1.0.2 tells
@@ -75,7 +78,7 @@ impl Site {
         let next = self.next_gxid(standby).await.map_err(refuse)?;
         self.events
             .note("the GTM does not answer: sequences that were created since its standby started are lost to it");
-        match self.seen_gxid().await {
+        match self.seen_gxid().await? {
             Some(seen) if gtm::is_far_before(next, seen) => Err(refuse(behind(next, seen))),
             _ => Ok(()),
         }
@@ -133,7 +136,7 @@ impl Site {
         let takeover = self.takeover()?;
         let mut known: Vec<u32> = seen.into_iter().collect();
         for old in self.lab.placed(Role::GtmStandby) {
-            known.extend(self.noted_gxids(old));
+            known.extend(self.noted_gxids(old)?);
         }
         let least = latest(known);
         let runs = match self.see(new.node, &setup).await? {
@@ -154,11 +157,12 @@ impl Site {
             let place = (new.node.address, new.component.port);
             let next = gtm::skip(self.host()?, place, beyond, self.patience(GTM)).await?;
             self.shell(new.node).await?.script("promote the standby", &takeover.promote).await?;
+            self.note_prepared(new).await?;
             self.start_afresh(step, new, &setup).await?;
             next
         } else {
             // It was the GTM and ended in an orderly way, which is where it goes on.
-            let left = self.noted_control(new).ok_or_else(|| {
+            let left = self.noted_control(new)?.ok_or_else(|| {
                 Error::new(Class::Cluster, format!("`{}` does not run and left nothing to go on with", new.name))
             })?;
             must_not_be_before(left, least)?;
@@ -169,6 +173,7 @@ impl Site {
             self.wake(new.node, &setup).await?;
         }
         self.wait_for_service(&step.id, new.node, &setup, self.serving_deadline()).await?;
+        self.fill_in(new).await?;
         let now = self.next_gxid(new).await?;
         must_not_be_before(now, latest([next].into_iter().chain(least).collect()))?;
         if runs && gtm::is_far_before(next, now) {
@@ -182,25 +187,34 @@ impl Site {
         Ok(Outcome::Changed(format!("`{}` is the GTM, at GXID {now}", new.name)))
     }
 
+    /// Notes what a standby that was promoted holds open that is prepared, unless a run before this one did: the standby
+    /// is about to forget it.
+    async fn note_prepared(&self, new: Placed<'_>) -> Result<()> {
+        let Some(record) = Record::read(&self.dir)?.filter(|record| record.prepared.is_none()) else { return Ok(()) };
+        let (host, patience) = (self.host()?, self.patience(GTM));
+        let prepared = gtm::prepared(host, new.node.address, new.component.port, patience).await?;
+        record.record_prepared(&self.dir, prepared)
+    }
+
     /// Has a standby that was promoted start as the GTM that it is, before anybody uses it.
     ///
     /// What it copied when it started as a standby is in places where it does not find it: such GXIDs would stay open for ever,
     /// and what they changed would be seen twice. And the room for their snapshots is as large as they were then
     /// (`gtm_deserialize_snapshotdata` in gtm_serialize.c): the next transaction in that place writes beyond it as soon as more are open,
-    /// and the GTM crashes. What is prepared must stay open; of everything else it knows nothing any more since its GTM's
-    /// connections ended.
+    /// and the GTM crashes. What is prepared must stay open ([`Site::fill_in`]); of everything else it knows nothing any more since
+    /// its GTM's connections ended.
     async fn start_afresh(&self, step: &Step, new: Placed<'_>, setup: &ComponentSetup) -> Result<()> {
-        // A promotion adds to the configuration, which is written anew afterwards: then this was done, and proxies may use it.
-        if self.is_configured(new.node, setup)? {
-            return Ok(());
-        }
-        let (host, address, port, patience) = (self.host()?, new.node.address, new.component.port, self.patience(GTM));
-        let prepared = gtm::prepared(host, address, port, patience).await?;
         self.progress(&step.id, "starts it as the GTM");
-        gtm::forget_standby(host, address, port, new.name.as_str(), patience).await?;
+        let (address, port) = (new.node.address, new.component.port);
+        gtm::forget_standby(self.host()?, address, port, new.name.as_str(), self.patience(GTM)).await?;
         let script = self.init().restart(&[setup.unit.as_str()]);
-        self.shell(new.node).await?.script("start the promoted standby as the GTM", &script).await?;
-        self.wait_for_service(&step.id, new.node, setup, self.serving_deadline()).await?;
+        self.shell(new.node).await?.script("start the promoted standby as the GTM", &script).await.map(drop)
+    }
+
+    /// Tells a GTM that has just started what it does not know by itself: what is prepared, and who is registered.
+    async fn fill_in(&self, new: Placed<'_>) -> Result<()> {
+        let (host, address, port, patience) = (self.host()?, new.node.address, new.component.port, self.patience(GTM));
+        let prepared = Record::read(&self.dir)?.and_then(|record| record.prepared).unwrap_or_default();
         gtm::hold(host, address, port, &prepared, patience).await?;
         gtm::register(host, address, port, &self.registrations(), patience).await.map(drop)
     }
@@ -288,24 +302,35 @@ impl Site {
     }
 
     async fn next_gxid(&self, gtm: Placed<'_>) -> Result<u32> {
-        gtm::next_gxid(self.host()?, gtm.node.address, gtm.component.port, GTM).await
+        gtm::next_gxid(self.host()?, gtm.node.address, gtm.component.port, self.patience(GTM)).await
     }
 
-    /// GXIDs that a GTM noted or left, as they lie on its export.
-    fn noted_gxids(&self, gtm: Placed<'_>) -> Vec<u32> {
-        let Ok(takeover) = self.takeover() else { return Vec::new() };
-        let read = |name: &String| {
-            let path = self.on_export(gtm.node, &format!("{}/{name}", gtm.component.directory)).ok()?;
-            fs::read_to_string(path).ok()?.trim().parse().ok()
-        };
-        takeover.marks.iter().filter_map(read).chain(self.noted_control(gtm)).collect()
+    /// GXIDs that a GTM noted or left, as they lie on its export. There are two notes, since one may be half written.
+    fn noted_gxids(&self, gtm: Placed<'_>) -> Result<Vec<u32>> {
+        let mut noted = Vec::new();
+        for name in self.takeover()?.marks {
+            let text = file::read_if_there(&self.of_gtm(gtm, &name)?)?.unwrap_or_default();
+            noted.extend(text.trim().parse::<u32>());
+        }
+        noted.extend(self.noted_control(gtm)?);
+        Ok(noted)
     }
 
     /// The GXID that a GTM left when it ended in an orderly way: its first four bytes, in the guest's order.
-    fn noted_control(&self, gtm: Placed<'_>) -> Option<u32> {
-        let control = self.takeover().ok()?.control;
-        let path = self.on_export(gtm.node, &format!("{}/{control}", gtm.component.directory)).ok()?;
-        fs::read(path).ok()?.first_chunk().map(|bytes| u32::from_le_bytes(*bytes))
+    fn noted_control(&self, gtm: Placed<'_>) -> Result<Option<u32>> {
+        let path = self.of_gtm(gtm, &self.takeover()?.control)?;
+        match fs::read(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            read => {
+                let bytes = read.or_error(Class::Host, || format!("cannot read `{}`", path.display()))?;
+                Ok(bytes.first_chunk().map(|bytes| u32::from_le_bytes(*bytes)))
+            }
+        }
+    }
+
+    /// A file of a GTM's data directory, as it lies on its export.
+    fn of_gtm(&self, gtm: Placed<'_>, name: &str) -> Result<PathBuf> {
+        self.on_export(gtm.node, &format!("{}/{name}", gtm.component.directory))
     }
 }
 

@@ -7,6 +7,7 @@ use crate::{
     error::{Class, Error, Result, ResultExt},
     event::Outcome,
     executor::Foresight,
+    file,
     guest::{Content, GuestFile},
     lab::Node,
     plan::Step,
@@ -86,17 +87,17 @@ impl Site {
     }
 
     /// # Errors
-    /// When the directory belongs to another engine: its data is never touched.
+    /// When the directory belongs to another engine, or nobody can tell: its data is never touched.
     fn is_initialised(&self, node: &Node, component: &ComponentSetup) -> Result<bool> {
         let wanted = self.engine.kind().as_str();
-        match fs::read_to_string(self.mark(node, component)?) {
-            Ok(text) if text.trim() == wanted => Ok(true),
-            Ok(text) => Err(Error::new(
+        match file::read_if_there(&self.mark(node, component)?)? {
+            Some(text) if text.trim() == wanted => Ok(true),
+            Some(text) => Err(Error::new(
                 Class::Cluster,
                 format!("`{}` of `{}` holds data of {}, not of {wanted}", component.directory, node.name, text.trim()),
             )
             .hint("`pgxc-lab destroy` removes the lab with its data; then `pgxc-lab up` starts anew")),
-            Err(_) => Ok(false),
+            None => Ok(false),
         }
     }
 
@@ -122,8 +123,7 @@ impl Site {
         let what = format!("initialise `{}` of `{}`", component.directory, node.name);
         let text = crate::host::run(command, &what, Class::Cluster).await?;
         self.log(node, &format!("# {what}\n{text}"));
-        fs::write(&mark, format!("{}\n", self.engine.kind().as_str()))
-            .or_error(Class::Host, || format!("cannot write `{}`", mark.display()))
+        file::replace(&mark, format!("{}\n", self.engine.kind().as_str()))
     }
 
     /// Digest of what the components of a node are configured with.
@@ -144,15 +144,20 @@ impl Site {
     /// Records that the components of this run were started with the present configuration.
     pub(super) async fn record_start(&self, node: &Node) -> Result<()> {
         let path = self.started_mark(node)?;
-        let text = format!("{} {}\n", self.run_of(node).await?, self.configuration_digest(node));
-        fs::write(&path, text).or_error(Class::Host, || format!("cannot write `{}`", path.display()))
+        fs::write(&path, self.started_now(node).await?)
+            .or_error(Class::Host, || format!("cannot write `{}`", path.display()))
     }
 
-    /// Whether the components of a running guest were started with another configuration.
+    /// Whether the components of a running guest were started with another configuration, or with who knows which: something
+    /// else started the guest, or a run died right after it did.
     pub(super) async fn needs_restart(&self, node: &Node) -> Result<bool> {
-        let started = fs::read_to_string(self.started_mark(node)?).unwrap_or_default();
-        let (run, digest) = started.trim().split_once(' ').unwrap_or_default();
-        Ok(run == self.run_of(node).await? && digest != self.configuration_digest(node))
+        let started = file::read_if_there(&self.started_mark(node)?)?;
+        Ok(started != Some(self.started_now(node).await?))
+    }
+
+    /// A start of the components of this run with the present configuration, as it is recorded.
+    async fn started_now(&self, node: &Node) -> Result<String> {
+        Ok(format!("{} {}\n", self.run_of(node).await?, self.configuration_digest(node)))
     }
 
     /// Appends to a node's log; a log that cannot be written stops no work.

@@ -6,7 +6,7 @@ use crate::{
     engine::{InDoubt, Writes, open_gxids},
     error::{Class, Error, Result, ResultExt},
     event::Outcome,
-    gtm,
+    file, gtm,
     host::Tracking,
     hypervisor::memory,
     journal::Entry,
@@ -220,7 +220,7 @@ impl Site {
     /// The components of a restored guest run with the configuration with which they were started before.
     async fn carry_start_over(&self, node: &Node) -> Result<()> {
         let path = self.started_mark(node)?;
-        let text = fs::read_to_string(&path).unwrap_or_default();
+        let text = file::read_if_there(&path)?.unwrap_or_default();
         let Some((_, digest)) = text.trim().split_once(' ') else { return Ok(()) };
         let text = format!("{} {digest}\n", self.run_of(node).await?);
         fs::write(&path, text).or_error(Class::Host, || format!("cannot write `{}`", path.display()))

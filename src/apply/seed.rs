@@ -4,6 +4,7 @@
 use super::site::Site;
 use crate::{
     error::{Class, Result, ResultExt},
+    file,
     guest::{GuestFile, archive},
     image::SEED_LENGTH,
     lab::Node,
@@ -36,10 +37,7 @@ impl Site {
             return Ok(path);
         }
         // By rename: a running guest keeps the file that it was started with.
-        let new = path.with_extension("new");
-        fs::write(&new, archive)
-            .and_then(|()| fs::rename(&new, &path))
-            .or_error(Class::Host, || format!("cannot write `{}`", path.display()))?;
+        file::replace(&path, archive)?;
         Ok(path)
     }
 }

@@ -99,7 +99,7 @@ impl Site {
     }
 
     pub(super) fn foresee_names(&self) -> Result<Foresight> {
-        let text = system::hosts_text();
+        let text = system::hosts_text()?;
         let is_named = self.journal.changes().contains(&self.naming());
         Ok(match self.lab.network.hosts_file {
             HostsFile::Untouched if !is_named => Foresight::Holds("nobody asked for it".into()),
@@ -115,7 +115,7 @@ impl Site {
             self.withdraw(|change| *change == self.naming()).await?;
             return Ok(Outcome::Changed(format!("took the nodes out of `{}`", system::HOSTS)));
         }
-        let text = system::hosts_text();
+        let text = system::hosts_text()?;
         let clashes = system::clashes(&text, &self.lab);
         if !clashes.is_empty() {
             return Err(Error::new(Class::Host, format!("others have names of lab `{}`", self.lab.name))

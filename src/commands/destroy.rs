@@ -83,7 +83,7 @@ pub(super) fn remove(home: &Home, name: &str) -> Result<()> {
 
 /// Lets a person give up hosts that never come back.
 fn forget_peers(dir: &LabDir, forget: &[NodeName]) -> Result<()> {
-    let joined = Journal::read(&dir.journal()).joined();
+    let joined = Journal::read(&dir.journal())?.joined();
     if let Some(unknown) = forget.iter().find(|name| joined.iter().all(|peer| peer.name != **name)) {
         let known: Vec<&str> = joined.iter().map(|peer| peer.name.as_str()).collect();
         return Err(Error::new(Class::Usage, format!("lab `{}` has nothing on a host `{unknown}`", dir.name())).hint(
@@ -110,7 +110,7 @@ fn forget_peers(dir: &LabDir, forget: &[NodeName]) -> Result<()> {
 
 /// Takes the lab off all hosts that are not this machine, side by side; gives those where something of it stays.
 fn leave_peers(dir: &LabDir) -> Result<Vec<Leftover>> {
-    let joined = Journal::read(&dir.journal()).joined();
+    let joined = Journal::read(&dir.journal())?.joined();
     if joined.is_empty() {
         return Ok(Vec::new());
     }

@@ -57,7 +57,7 @@ pub async fn run(arguments: &Arguments, apply: bool) -> Result<u8> {
     };
     let mut checks = host_checks(&home, lab.as_ref().map_or(HostKind::Private, |lab| lab.host)).await;
     if let Some(lab) = lab.as_ref().filter(|lab| lab.host == HostKind::System) {
-        checks.extend(machine_checks(lab, &home.lab(lab.name.as_str())));
+        checks.extend(machine_checks(lab, &home.lab(lab.name.as_str()))?);
     }
     if let Some(hosts) = lab.as_ref().and_then(|lab| lab.hosts.as_ref()) {
         checks.extend(peer_checks(hosts).await);
@@ -96,14 +96,14 @@ pub async fn run(arguments: &Arguments, apply: bool) -> Result<u8> {
 }
 
 /// What the lab finds on this machine, and what would be in its way.
-fn machine_checks(lab: &Lab, dir: &host::LabDir) -> Vec<Check> {
-    let ours = Journal::read(&dir.journal()).reservations();
+fn machine_checks(lab: &Lab, dir: &host::LabDir) -> Result<Vec<Check>> {
+    let ours = Journal::read(&dir.journal())?.reservations();
     let findings = system::survey(lab, &system::look(lab, dir, ours));
     let check = |finding: system::Finding| match finding.verdict {
         system::Verdict::Fits => ok("machine", finding.item, finding.detail),
         system::Verdict::Blocks => wrong("host", "machine", finding.item, finding.detail),
     };
-    findings.into_iter().map(check).collect()
+    Ok(findings.into_iter().map(check).collect())
 }
 
 /// Whether the lab can use the hosts that are not this machine, asked side by side.

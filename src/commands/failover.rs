@@ -1,6 +1,6 @@
 //! `failover gtm`: the standby becomes the GTM.
 
-use super::run::{Ended, lock, shown, standing_as};
+use super::run::{Ended, lock, record, shown, standing_as};
 use crate::{
     cli::Arguments,
     context::{self, Record},
@@ -11,7 +11,6 @@ use crate::{
     journal::Entry,
     lab::{Failover, Lab, NodeName, Role},
     plan,
-    snapshot::replace,
 };
 use std::{sync::Arc, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -26,13 +25,6 @@ pub async fn run(arguments: &Arguments, to: Option<&NodeName>) -> Result<u8> {
     let _lock = lock(&home, &lab)?;
     let record = record(&home, &lab)?;
     shown(arguments, |events, stop| act(home, lab, record, to, events, stop)).await
-}
-
-fn record(home: &Home, lab: &str) -> Result<Record> {
-    let dir = home.lab(lab);
-    replace::check(&dir)?;
-    let none = || Error::new(Class::Host, format!("lab `{lab}` is not up")).hint("`pgxc-lab up` makes it");
-    Record::read(&dir)?.ok_or_else(none)
 }
 
 /// The run itself, with the lock held and somebody who listens.
@@ -53,7 +45,7 @@ pub(super) async fn act(
     if site.engine.takeover(&site.lab).is_none() {
         return Err(Error::new(Class::Usage, format!("{} has no GTM", site.engine.kind().as_str())));
     }
-    let seen = site.seen_gxid().await;
+    let seen = site.seen_gxid().await?;
     let target = target(&site.lab, record.failover.as_ref(), to)?;
     let record = match target {
         Target::Holds(gtm) => {
@@ -65,7 +57,13 @@ pub(super) async fn act(
             // Not a step: the lab's roles are still as they were.
             for standby in site.lab.placed(Role::GtmStandby) {
                 events.note(format!("`{}` gets ready", standby.name));
-                site.prepare_takeover(standby).await?;
+                tokio::select! {
+                    ready = site.prepare_takeover(standby) => ready?,
+                    () = stop.cancelled() => {
+                        return Err(Error::new(Class::Interrupted, "interrupted before the failover began")
+                            .hint("the GTM was not touched"));
+                    }
+                }
             }
             // Before anything is touched: from here on only a failover may decide who is the GTM.
             record.record_failover(&dir, Failover::Begun { gtm })?

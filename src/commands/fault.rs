@@ -1,13 +1,13 @@
 //! `fault`: breaks something on purpose, and mends it.
 
 use super::{
-    run::{Ended, lock, lock_path, shown, standing, standing_as},
+    run::{Ended, lock, lock_path, record, shown, standing, standing_as},
     up,
 };
 use crate::{
     apply::Site,
     cli::{Arguments, FaultVerb},
-    context::{self, Record, Standing},
+    context::{self, Standing},
     error::{Class, Error, Result, ResultExt},
     event::Events,
     executor::Tally,
@@ -52,7 +52,7 @@ fn list(arguments: &Arguments, home: &Home, name: &str) -> Result<u8> {
     if !dir.path().exists() {
         return Err(Error::new(Class::Host, format!("lab `{name}` is not up")).hint("`pgxc-lab up` makes it"));
     }
-    let faults = Journal::read(&dir.journal()).faults();
+    let faults = Journal::read(&dir.journal())?.faults();
     if arguments.json {
         return super::print_json(&faults);
     }
@@ -89,7 +89,10 @@ async fn make(
             }
             let path = lock_path(&home, &name);
             let waits = tokio::task::spawn_blocking(move || Lock::take(&path, "the lab", PATIENCE));
-            waits.await.or_error(Class::Internal, || "a wait for the lock ended".into())??
+            let taken = waits.await.or_error(Class::Internal, || "a wait for the lock ended".into())?;
+            taken.map_err(|error| {
+                error.context("nothing was mended").hint("`pgxc-lab fault mend` mends it when that run has ended")
+            })?
         }
         // What was interrupted, or broke in part only, is mended whole.
         None => held,
@@ -116,7 +119,7 @@ async fn finish(
 }
 
 async fn mend_all(home: Home, name: String, events: Events, stop: CancellationToken) -> Result<Ended> {
-    let faults: Vec<Fault> = Journal::read(&home.lab(&name).journal()).faults().into_iter().collect();
+    let faults: Vec<Fault> = Journal::read(&home.lab(&name).journal())?.faults().into_iter().collect();
     if faults.is_empty() {
         return Ok(Ended {
             tally: Tally::default(),
@@ -170,8 +173,7 @@ pub(super) async fn mend(
     stop: CancellationToken,
 ) -> Result<Tally> {
     let dir = home.lab(name);
-    let none = || Error::new(Class::Host, format!("lab `{name}` is not up")).hint("`pgxc-lab up` makes it");
-    let record = Record::read(&dir)?.ok_or_else(none)?;
+    let record = record(home, name)?;
     let site = Arc::new(standing_as(home, &record, &dir, events)?);
     let mut tally = undo(&site, faults, events, stop.clone()).await?;
     if tally.failure.is_some() {

@@ -6,6 +6,7 @@ use crate::{
     cli::{Arguments, NightlyVerb},
     context,
     error::{Class, Error, Result, ResultExt},
+    file,
     nightly::{
         History, Outcome, RunRecord, report,
         schedule::{Installation, Target},
@@ -82,11 +83,8 @@ fn write_report(arguments: &Arguments, since: Option<&str>, out: Option<&Path>) 
     let out = std::path::absolute(&out).or_error(Class::Host, || format!("cannot find `{}`", out.display()))?;
     let directory = out.parent().unwrap_or(Path::new("/"));
     let html = report::render(&lab, &records, history.path(), directory, Timestamp::now())?;
-    let new = out.with_extension("html.new");
-    fs::create_dir_all(directory)
-        .and_then(|()| fs::write(&new, html))
-        .and_then(|()| fs::rename(&new, &out))
-        .or_error(Class::Host, || format!("cannot write `{}`", out.display()))?;
+    fs::create_dir_all(directory).or_error(Class::Host, || format!("cannot make `{}`", directory.display()))?;
+    file::replace(&out, html)?;
     super::print(&format!("{}\n", out.display()))
 }
 

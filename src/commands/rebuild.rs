@@ -106,7 +106,7 @@ async fn build(
     let Ended { tally: built, farewell } = up::act(arguments, home.clone(), events.clone(), stop.clone()).await?;
     // A lab on the machine itself has no snapshots, so it is always built.
     // Neither has one of several hosts.
-    let spread = !Journal::read(&home.lab(lab).journal()).joined().is_empty();
+    let spread = !Journal::read(&home.lab(lab).journal())?.joined().is_empty();
     if built.failure.is_some()
         || spread
         || Host::find(&home.lab(lab)).is_some_and(|host| host.kind() == HostKind::System)

@@ -32,7 +32,7 @@ pub async fn run(arguments: &Arguments, name: &NodeName, checks: Checks) -> Resu
     let lab = context::lab_name(arguments, &home)?;
     let _lock = lock(&home, &lab)?;
     let manifest = Store::new(&home, &lab).find(name.as_str())?;
-    if !Journal::read(&home.lab(&lab).journal()).joined().is_empty() {
+    if !Journal::read(&home.lab(&lab).journal())?.joined().is_empty() {
         return Err(Error::new(Class::Host, format!("lab `{lab}` is spread over several hosts"))
             .hint("`pgxc-lab destroy` takes it off them first; its snapshots are kept"));
     }

@@ -46,12 +46,21 @@ pub(super) fn lock_path(home: &Home, lab: &str) -> std::path::PathBuf {
 /// # Errors
 /// When there is no such lab, it does not run, or a restore of it did not end.
 pub(super) fn standing(home: &Home, lab: &str, events: &Events) -> Result<Site> {
+    let record = record(home, lab)?;
+    record.check_failover()?;
+    standing_as(home, &record, &home.lab(lab), events)
+}
+
+/// The record of a lab that is to be changed.
+///
+/// # Errors
+/// When there is no such lab, or a restore of it did not end.
+pub(super) fn record(home: &Home, lab: &str) -> Result<Record> {
     let dir = home.lab(lab);
     let none = || Error::new(Class::Host, format!("lab `{lab}` is not up")).hint("`pgxc-lab up` makes it");
     let record = Record::read(&dir)?.ok_or_else(none)?;
     replace::check(&dir)?;
-    record.check_failover()?;
-    standing_as(home, &record, &dir, events)
+    Ok(record)
 }
 
 /// The same, as a record says it is that may tell of a failover that did not end.

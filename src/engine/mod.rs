@@ -198,7 +198,8 @@ pub struct Proof {
     pub clean: Vec<String>,
 }
 
-/// The short proof at the end of `restore` and `failover`: every coordinator writes to every datanode, the last one counts.
+/// The short proof at the end of `restore` and `failover`: every coordinator writes, every datanode is written to, the last
+/// coordinator counts.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Writes {
     /// Statements through the first coordinator that make an empty table, or fail when an earlier proof left one.
@@ -218,7 +219,7 @@ pub struct Writes {
 pub struct InDoubt {
     /// Queries that count them, per coordinator in their order; together they see every server once.
     pub counts: Vec<Vec<String>>,
-    /// POSIX script that resolves them, run as the cluster's user on the node of the first coordinator, with the
+    /// POSIX script that resolves them, run as root on the node of the first coordinator, with the
     /// superuser's password in `PGPASSWORD`.
     pub resolve: String,
     /// Query, on a coordinator, for the GXIDs that the GTM holds open, in the words of `txid_current_snapshot`.

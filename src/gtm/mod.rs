@@ -120,8 +120,9 @@ pub async fn register(
 ) -> Result<usize> {
     probe(host, (address, port), patience, async |session| {
         let there = session.nodes().await?;
+        // One whose name came back damaged is not there for whoever looks it up.
         let is_there =
-            |node: &Registration<'_>| there.iter().any(|there| there.role == node.role && there.is_named(node.name));
+            |node: &Registration<'_>| there.iter().any(|there| there.role == node.role && there.name == node.name);
         let missing: Vec<_> = nodes.iter().filter(|node| !is_there(node)).collect();
         for node in &missing {
             session.register(node).await?;

@@ -6,6 +6,7 @@ use super::{
     wire::{Open, Session, odd},
 };
 use crate::{error::Result, host::Host};
+use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, io, net::Ipv4Addr, time::Duration};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -31,7 +32,7 @@ pub async fn close(
 
 /// A transaction that is prepared: it outlives its session, and a GTM that forgot it would have servers take its rows for
 /// those of one that was rolled back (`TransactionIdIsInProgress` in XC's procarray.c), for good.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Prepared(Open);
 
 /// What a GTM holds open that is prepared. A standby does not tell.

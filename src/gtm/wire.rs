@@ -2,6 +2,7 @@
 
 use super::{Registered, Registration};
 use crate::lab::Role;
+use serde::{Deserialize, Serialize};
 use std::io;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -64,7 +65,7 @@ mod answer {
 }
 
 /// An open transaction, as a GTM lists it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Open {
     pub gxid: u32,
     /// Where the GTM looks for it, which is not always where it is.

@@ -10,7 +10,7 @@ use crate::{
     event::Outcome,
     lab::Lab,
 };
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The file that takes space while the rest is kept, below the mount point of the exports.
 const FILLER: &str = ".pgxc-lab-filler";
@@ -79,9 +79,14 @@ impl Exports {
         if !mounted {
             let (image, exports) = (image.display(), self.lab.exports());
             let exports = exports.display();
+            script.push_str(&format!("mkdir -p '{exports}'\nmount -o loop,noatime '{image}' '{exports}'\n"));
+            // The namespaces of a fault may be gone; what it did to the image is still there.
             script.push_str(&format!(
-                "mkdir -p '{exports}'\nmount -o loop,noatime '{image}' '{exports}'\ntouch '{exports}/.mounted'\n"
+                "if ! dumpe2fs -h '{image}' 2>/dev/null | grep -q '^Reserved block count: *0$'; then (\n{}{}) fi\n",
+                self.release_script(),
+                take_back(Path::new("."), lab.guest.uid)
             ));
+            script.push_str(&format!("touch '{exports}/.mounted'\n"));
         }
         let missing: Vec<PathBuf> = lab
             .nodes
@@ -164,12 +169,15 @@ impl Exports {
     /// # Errors
     /// When the kernel refuses.
     pub async fn release(&self) -> Result<()> {
-        let script = format!(
+        self.host.script("release the space of the exports", Class::Host, &self.release_script()).await.map(drop)
+    }
+
+    fn release_script(&self) -> String {
+        format!(
             "cd '{}'\ndevice=$(findmnt -n -o SOURCE -T .)\ntune2fs -r 0 \"$device\" >/dev/null\n\
              mount -o remount,resgid=0 .\nrm -f {FILLER}\n",
             self.lab.exports().display()
-        );
-        self.host.script("release the space of the exports", Class::Host, &script).await.map(drop)
+        )
     }
 
     /// Files that a node made while its disk was full get the group that they would have.
@@ -177,13 +185,15 @@ impl Exports {
     /// # Errors
     /// When the disk refuses.
     pub async fn give_back(&self, node: &str, gid: u32) -> Result<()> {
-        let directory = self.directory(node);
-        let script =
-            format!("find '{}' -gid {} -exec chgrp -h {gid} {{}} +\n", directory.display(), super::services::NOBODY);
-        self.host.script("give files back", Class::Host, &script).await.map(drop)
+        self.host.script("give files back", Class::Host, &take_back(&self.directory(node), gid)).await.map(drop)
     }
 
     fn explain(&self, error: Error) -> Error {
         error.hint("the exports need a free loop device and an ext4 kernel driver: `losetup --find` tells; a damaged image can be checked with `e2fsck`")
     }
+}
+
+/// Gives what was made below a directory while its disk was full the group that it would have.
+fn take_back(directory: &Path, gid: u32) -> String {
+    format!("find '{}' -gid {} -exec chgrp -h {gid} {{}} +\n", directory.display(), super::services::NOBODY)
 }

@@ -4,7 +4,10 @@
 //! ending this one process ends every daemon and guest, takes down the network and undoes every mount at once.
 
 use super::paths::LabDir;
-use crate::error::{Class, Error, Result, ResultExt};
+use crate::{
+    error::{Class, Error, Result, ResultExt},
+    file,
+};
 use nix::{
     errno::Errno,
     mount::{MntFlags, MsFlags, mount, umount2},
@@ -128,11 +131,7 @@ fn split(lab: &LabDir) -> Result<()> {
     let id = i32::try_from(child.id()).ok().and_then(HolderId::of);
     let id = id.ok_or_else(|| Error::new(Class::Host, "the lab's holder ended at once"))?;
     let text = serde_json::to_string(&id).or_error(Class::Internal, || "cannot write the holder's identity".into())?;
-    let path = lab.holder();
-    let new = path.with_extension("new");
-    fs::write(&new, text)
-        .and_then(|()| fs::rename(&new, &path))
-        .or_error(Class::Host, || format!("cannot write `{}`", path.display()))
+    file::replace(&lab.holder(), text)
 }
 
 /// Pid 1 of the lab: prepares the mounts, tells that it is ready, reaps orphans until it is killed.

@@ -1,7 +1,10 @@
 //! `host: private`: the lab's own namespaces, from the outside.
 
 use super::{holder::HolderId, paths::LabDir};
-use crate::error::{Class, Error, Result, ResultExt};
+use crate::{
+    error::{Class, Error, Result, ResultExt},
+    file,
+};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -110,7 +113,7 @@ impl Private {
 /// # Errors
 /// When it does not end.
 pub fn end_holder(lab: &LabDir) -> Result<()> {
-    let Ok(text) = fs::read_to_string(lab.holder()) else { return Ok(()) };
+    let Some(text) = file::read_if_there(&lab.holder())? else { return Ok(()) };
     let Ok(id) = serde_json::from_str::<HolderId>(&text) else {
         return Err(Error::new(Class::Host, format!("`{}` is damaged", lab.holder().display()))
             .evidence(text)

@@ -3,12 +3,12 @@
 use super::record::{FORMAT, Outcome, RunRecord};
 use crate::{
     error::{Class, Error, Result, ResultExt},
+    file,
     host::Home,
 };
 use jiff::Timestamp;
 use std::{
-    fs::{self, File},
-    io::Write,
+    fs,
     path::{Path, PathBuf},
 };
 
@@ -75,12 +75,8 @@ impl History {
         let cannot = || format!("cannot write the record of run `{}` below `{}`", record.id, directory.display());
         let mut text = serde_json::to_string_pretty(record).or_error(Class::Internal, cannot)?;
         text.push('\n');
-        let new = directory.join("record.new");
-        fs::create_dir_all(&directory)
-            .and_then(|()| File::create(&new))
-            .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
-            .and_then(|()| fs::rename(&new, directory.join(RECORD)))
-            .or_error(Class::Host, cannot)
+        fs::create_dir_all(&directory).or_error(Class::Host, cannot)?;
+        file::replace(&directory.join(RECORD), text)
     }
 
     /// A run.

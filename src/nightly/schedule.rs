@@ -4,6 +4,7 @@
 use super::unit::Units;
 use crate::{
     error::{Class, Error, Result, ResultExt},
+    file,
     host::run,
 };
 use serde::{Deserialize, Serialize};
@@ -123,7 +124,7 @@ impl Target {
 }
 
 fn read(list: &Path) -> Result<Option<Installed>> {
-    let Ok(text) = fs::read_to_string(list) else { return Ok(None) };
+    let Some(text) = file::read_if_there(list)? else { return Ok(None) };
     serde_json::from_str(&text).map(Some).map_err(|error| {
         Error::caused(Class::Host, format!("cannot understand `{}`", list.display()), error).hint(
             "remove pgxc-lab-nightly-* below /etc/systemd/system and this file by hand, then `systemctl daemon-reload`",
@@ -132,12 +133,9 @@ fn read(list: &Path) -> Result<Option<Installed>> {
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {
-    let new = path.with_extension("new");
     let parent = path.parent().unwrap_or(Path::new("/"));
-    fs::create_dir_all(parent)
-        .and_then(|()| fs::write(&new, text))
-        .and_then(|()| fs::rename(&new, path))
-        .or_error(Class::Host, || format!("cannot write `{}`", path.display()))
+    fs::create_dir_all(parent).or_error(Class::Host, || format!("cannot make `{}`", parent.display()))?;
+    file::replace(path, text)
 }
 
 #[cfg(test)]

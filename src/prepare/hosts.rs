@@ -93,7 +93,7 @@ fn decide(
 /// When lab.yaml names one no longer, or elsewhere.
 pub(super) fn check_joined(lab: &Lab, dir: &LabDir) -> Result<()> {
     let named = |peer: &Peer| lab.hosts.iter().flat_map(|hosts| &hosts.others).any(|other| Peer::of(other) == *peer);
-    match Journal::read(&dir.journal()).joined().iter().find(|peer| !named(peer)) {
+    match Journal::read(&dir.journal())?.joined().iter().find(|peer| !named(peer)) {
         Some(peer) => Err(Error::new(
             Class::LabFile,
             format!("lab `{}` has something on {peer}, which lab.yaml does not name any more", lab.name),

@@ -64,6 +64,7 @@ pub(super) fn manifest(lab: &str, name: &str) -> Manifest {
             uses: USES.map(str::to_owned).to_vec(),
             accelerator: Accelerator::Tcg,
             failover: None,
+            prepared: None,
             spread: None,
         },
         lab_lock: None,

@@ -4,6 +4,7 @@
 use super::{Manifest, files, sparse};
 use crate::{
     error::{Class, Error, Result, ResultExt},
+    file,
     host::{LabDir, end_holder},
 };
 use std::{
@@ -24,10 +25,7 @@ const KEPT: [&str; 2] = ["logs", MARK];
 pub fn begin(dir: &LabDir, snapshot: &Path, manifest: &Manifest) -> Result<()> {
     let path = dir.path();
     fs::create_dir_all(dir.join("logs")).or_error(Class::Host, || format!("cannot make `{}`", path.display()))?;
-    let mark = dir.join(MARK);
-    fs::write(&mark, &manifest.name)
-        .and_then(|()| fs::File::open(&mark)?.sync_all())
-        .or_error(Class::Host, || format!("cannot write `{}`", mark.display()))?;
+    file::replace(&dir.join(MARK), &manifest.name)?;
     end_holder(dir)?;
     for entry in fs::read_dir(path).or_error(Class::Host, || format!("cannot read `{}`", path.display()))?.flatten() {
         if KEPT.iter().any(|kept| entry.file_name() == *kept) {
@@ -61,7 +59,7 @@ pub fn finished(dir: &LabDir) -> Result<()> {
 /// # Errors
 /// With the name of the snapshot.
 pub fn check(dir: &LabDir) -> Result<()> {
-    let Ok(name) = fs::read_to_string(dir.join(MARK)) else { return Ok(()) };
+    let Some(name) = file::read_if_there(&dir.join(MARK))? else { return Ok(()) };
     Err(Error::new(
         Class::Host,
         format!("a restore of `{name}` did not end: lab `{}` is half that, half what it was", dir.name()),

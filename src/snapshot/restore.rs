@@ -81,10 +81,10 @@ pub async fn prepare(home: &Home, manifest: &Manifest, snapshot: &Path, events: 
         dir.clone(),
         &LabDir::at(snapshot),
         &manifest.record,
-        Journal::read(&snapshot.join("journal.jsonl")),
+        Journal::read(&snapshot.join("journal.jsonl"))?,
         events.clone(),
     )?;
-    if system::is_entangled(&dir) {
+    if system::is_entangled(&dir)? {
         return Err(Error::new(
             Class::Host,
             format!(

@@ -5,13 +5,13 @@ use crate::{
     digest,
     error::{Class, Result, ResultExt},
     event::{Event, Events},
+    file,
     host::Lock,
 };
 use reqwest::Url;
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    io::Write,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -135,7 +135,7 @@ impl<'a> Cache<'a> {
         index.insert(place.into(), digest.into());
         let text = serde_json::to_string_pretty(&index)
             .or_error(Class::Internal, || "cannot write the index of downloads".into())?;
-        write_whole(&self.directory.join("places.json"), &text)
+        file::replace(&self.directory.join("places.json"), text)
     }
 
     /// An index that is missing or cannot be understood costs a download, so it is no error.
@@ -149,15 +149,6 @@ impl<'a> Cache<'a> {
 pub(super) async fn digest_of(path: &Path) -> Result<std::io::Result<String>> {
     let path = path.to_owned();
     off_thread(move || digest::of_file(&path)).await
-}
-
-/// Writes a small file so that a reader, or the next run after a kill, sees the old text or the new one.
-pub(super) fn write_whole(path: &Path, text: &str) -> Result<()> {
-    let next = path.with_extension("json.new");
-    File::create(&next)
-        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&next, path))
-        .or_error(Class::Host, || format!("cannot write `{}`", path.display()))
 }
 
 /// A file name from what a server called it: no characters that mean something elsewhere, and the usual end.

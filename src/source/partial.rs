@@ -1,10 +1,10 @@
 //! An unfinished download: the bytes so far in `NAME.part`, and in `NAME.part.json` what tells whether the server
 //! still has the same file.
 
-use super::cache::write_whole;
 use crate::{
     digest,
     error::{Class, Error, Result, ResultExt},
+    file,
     host::capacity,
     lab::Size,
 };
@@ -109,7 +109,7 @@ impl Partial {
         self.file = Some(file);
         let text = serde_json::to_string_pretty(&remote)
             .or_error(Class::Internal, || "cannot write the note of a download".into())?;
-        write_whole(&self.note, &text)?;
+        file::replace(&self.note, text)?;
         self.remote = remote;
         self.ask_for_room()
     }

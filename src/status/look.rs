@@ -59,7 +59,8 @@ pub async fn look(standing: &Standing) -> Result<Status> {
     });
     let mut nodes = join_all(nodes).await;
     compare_gxids(&mut nodes);
-    let faults: Vec<String> = Journal::read(&standing.dir.journal()).faults().iter().map(ToString::to_string).collect();
+    let faults: Vec<String> =
+        Journal::read(&standing.dir.journal())?.faults().iter().map(ToString::to_string).collect();
     let healthy = standing.record.check_failover().is_ok()
         && faults.is_empty()
         && nodes

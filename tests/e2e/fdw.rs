@@ -290,6 +290,16 @@ fn faults_are_mended_whatever_ends_the_run(bench: &Bench) {
     bench.run(&["fault", "mend"]).succeeded();
     // Another file: an NFS client tells once more of what it could not write, when that file is closed the next time.
     write("db2", "y").succeeded();
+    // The whole host goes, as with a power cut. What the fault did is in the exports' image, which stays.
+    bench.run(&["fault", "disk-full", "db2"]).succeeded();
+    let holder =
+        std::fs::read_to_string(bench.lab_directory("left").join("holder.json")).expect("the lab has a holder");
+    let holder: serde_json::Value = serde_json::from_str(&holder).expect("JSON");
+    let holder = i32::try_from(holder["pid"].as_i64().expect("a pid")).expect("a pid");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(holder), nix::sys::signal::Signal::SIGKILL).expect("it is there");
+    bench.run(&["up"]).succeeded();
+    assert_eq!(in_force(), 0);
+    write("db2", "z").succeeded();
     bench.run(&["exec", "--on", "all", "--", "rm -r /data02/own"]).succeeded();
 }
 

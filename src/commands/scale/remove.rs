@@ -111,7 +111,7 @@ fn nodes<'lab>(lab: &'lab Lab, names: &[NodeName]) -> Vec<&'lab Node> {
 
 /// A fault may hide what a node holds.
 fn check_faults(made: &Standing) -> Result<()> {
-    let faults: Vec<String> = Journal::read(&made.dir.journal()).faults().iter().map(ToString::to_string).collect();
+    let faults: Vec<String> = Journal::read(&made.dir.journal())?.faults().iter().map(ToString::to_string).collect();
     if faults.is_empty() {
         return Ok(());
     }
@@ -162,7 +162,7 @@ async fn check_holdings(made: &Standing, names: &[NodeName]) -> Result<()> {
 /// Those that were seen to hold nothing by a run that was cut short, and that nobody made known again since: whatever of them
 /// has ended by now need not be asked.
 async fn cleared(made: &Standing, leaving: &[&Node]) -> Result<BTreeSet<NodeName>> {
-    let journal = Journal::read(&made.dir.journal());
+    let journal = Journal::read(&made.dir.journal())?;
     let mut cleared: Vec<&Node> = leaving.to_vec();
     cleared.retain(|node| journal.done(&leave_step(&node.name)).is_some());
     let staying = made.lab.placed(Role::Coordinator).into_iter();

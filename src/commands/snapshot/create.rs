@@ -1,16 +1,17 @@
 //! `snapshot create`.
 
 use crate::{
-    commands::{run::Ended, up},
-    context::Record,
+    commands::{
+        run::{Ended, record, standing_as},
+        up,
+    },
     error::{Class, Error, Result},
     event::{Event, Events},
     executor,
     host::Home,
-    journal::{Entry, Journal},
+    journal::Entry,
     lab::HostKind,
-    prepare,
-    snapshot::{self, Capture, Inputs, Kind, Store, replace},
+    snapshot::{self, Capture, Inputs, Kind, Store},
 };
 use std::{sync::Arc, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -34,11 +35,8 @@ pub struct Wanted {
 pub async fn create(home: Home, lab: String, wanted: Wanted, events: Events, stop: CancellationToken) -> Result<Ended> {
     let begun = Instant::now();
     let dir = home.lab(&lab);
-    let none = || Error::new(Class::Host, format!("lab `{lab}` is not up")).hint("`pgxc-lab up` makes it");
-    let record = Record::read(&dir)?.ok_or_else(none)?;
-    replace::check(&dir)?;
-    let journal = Journal::open(&dir.journal())?;
-    let site = prepare::recorded(home.clone(), dir.clone(), &dir, &record, journal, events.clone())?;
+    let record = record(&home, &lab)?;
+    let site = standing_as(&home, &record, &dir, &events)?;
     if site.host()?.kind() == HostKind::System {
         return Err(Error::new(Class::Host, format!("lab `{lab}` lives on this machine itself (`host: system`)"))
             .evidence("the machine's qemu runs as a user who may not write a guest's memory to the lab's snapshots")

@@ -2,13 +2,13 @@
 
 use crate::{
     error::{Class, Error, Result, ResultExt},
+    file,
     lab::Mac,
 };
 use nix::sys::socket::{setsockopt, sockopt::BindToDevice};
 use serde::Deserialize;
 use std::{
     ffi::OsString,
-    fs,
     net::{Ipv4Addr, UdpSocket},
     path::{Path, PathBuf},
     thread,
@@ -46,7 +46,7 @@ pub fn lease_list(bridge: &str) -> PathBuf {
 pub fn leases(bridge: &str) -> Result<Vec<Lease>> {
     let path = lease_list(bridge);
     // There is none before the first lease.
-    let text = fs::read_to_string(&path).unwrap_or_default();
+    let text = file::read_if_there(&path)?.unwrap_or_default();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     parse(&text, now).or_error(Class::Infrastructure, || format!("cannot understand `{}`", path.display()))
 }

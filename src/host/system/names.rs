@@ -2,14 +2,11 @@
 
 use crate::{
     error::{Class, Error, Result, ResultExt},
+    file,
     guest::name_lines,
     lab::Lab,
 };
-use std::{
-    fs::{self, OpenOptions},
-    os::unix::fs::FileExt,
-    path::Path,
-};
+use std::{fs::OpenOptions, os::unix::fs::FileExt, path::Path};
 
 /// The file.
 pub const HOSTS: &str = "/etc/hosts";
@@ -84,8 +81,11 @@ fn entries(line: &str) -> impl Iterator<Item = (&str, &str)> {
 }
 
 /// What is in the file; a machine without one has nothing in it.
-pub fn hosts_text() -> String {
-    fs::read_to_string(HOSTS).unwrap_or_default()
+///
+/// # Errors
+/// When it cannot be read: what others have there could not be kept.
+pub fn hosts_text() -> Result<String> {
+    Ok(file::read_if_there(Path::new(HOSTS))?.unwrap_or_default())
 }
 
 /// Takes a lab's block out of a file; one that is not there is no failure.
@@ -93,7 +93,7 @@ pub fn hosts_text() -> String {
 /// # Errors
 /// When the file cannot be read or written, or the block is damaged.
 pub fn remove_block(path: &Path, lab: &str) -> Result<()> {
-    let Ok(text) = fs::read_to_string(path) else { return Ok(()) };
+    let Some(text) = file::read_if_there(path)? else { return Ok(()) };
     rewrite(path, &text, &without_block(&text, lab)?)
 }
 
@@ -168,11 +168,22 @@ mod tests {
         let with = with_block(THEIRS[2], &document()).expect("nothing is damaged");
         for (old, new) in [("", THEIRS[2]), (THEIRS[2], &with), (&with, THEIRS[2])] {
             rewrite(&path, old, new).expect("it writes");
-            assert_eq!(fs::read_to_string(&path).expect("it is there"), new);
+            assert_eq!(std::fs::read_to_string(&path).expect("it is there"), new);
         }
-        fs::write(&path, &with).expect("it writes");
+        std::fs::write(&path, &with).expect("it writes");
         remove_block(&path, document().name.as_str()).expect("it is whole");
         remove_block(&path, document().name.as_str()).expect("twice, too");
-        assert_eq!(fs::read_to_string(&path).expect("it is there"), THEIRS[2]);
+        assert_eq!(std::fs::read_to_string(&path).expect("it is there"), THEIRS[2]);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_left_alone() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("hosts");
+        let theirs = b"10.1.1.1 m\xfcller\n";
+        std::fs::write(&path, theirs).expect("it writes");
+        assert!(remove_block(&path, document().name.as_str()).is_err(), "there may be a block in it");
+        assert_eq!(std::fs::read(&path).expect("it is there"), theirs);
+        remove_block(&directory.path().join("none"), document().name.as_str()).expect("there is nothing to remove");
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{LIBVIRT, Lease, NETWORK, Server, clashes, firewall, hosts_text, leases};
 use crate::{
+    error::Error,
     host::{LabDir, program},
     hypervisor::{Libvirt, Reservation, SeenNetwork, reservations},
     lab::{HostKind, HostsFile, Lab},
@@ -35,8 +36,8 @@ pub struct Facts {
     pub apparmor: bool,
     /// What the firewall says.
     pub firewall: Firewall,
-    /// What is in its file of names.
-    pub names: String,
+    /// What is in its file of names, or why that cannot be read.
+    pub names: Result<String, String>,
     /// Whether the clock is before this program was made.
     pub clock_is_behind: bool,
 }
@@ -108,7 +109,7 @@ pub fn look(lab: &Lab, dir: &LabDir, ours: Vec<Reservation>) -> Facts {
         closed: closed(dir.path()),
         apparmor: fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|on| on.trim() == "Y"),
         firewall: look_at_firewall(),
-        names: hosts_text(),
+        names: hosts_text().map_err(|error| error.line()),
         clock_is_behind: clock_is_behind(),
     }
 }
@@ -121,7 +122,7 @@ fn look_at_libvirt(lab: &Lab) -> Result<SeenLibvirt, String> {
         let leases = bridge.map(leases).transpose()?.unwrap_or_default();
         Ok(SeenLibvirt { others: libvirt.others(lab.name.as_str())?, leases, network })
     };
-    look().map_err(|error: crate::error::Error| error.to_string().replace('\n', " "))
+    look().map_err(|error: Error| error.line())
 }
 
 /// Something is in it, and it is not where an export of a lab is mounted.
@@ -237,8 +238,11 @@ pub fn survey(lab: &Lab, facts: &Facts) -> Vec<Finding> {
         ),
     }
     if lab.network.hosts_file == HostsFile::Block {
-        for clash in clashes(&facts.names, lab) {
-            find("names", Verdict::Blocks, format!("{clash}: take that line out, or give the node another name"));
+        match &facts.names {
+            Ok(names) => clashes(names, lab).into_iter().for_each(|clash| {
+                find("names", Verdict::Blocks, format!("{clash}: take that line out, or give the node another name"));
+            }),
+            Err(why) => find("names", Verdict::Blocks, why.clone()),
         }
     }
     if facts.clock_is_behind {
@@ -339,7 +343,7 @@ mod tests {
             closed: Vec::new(),
             apparmor: true,
             firewall: Firewall::Iptables,
-            names: "127.0.0.1 localhost\n".into(),
+            names: Ok("127.0.0.1 localhost\n".into()),
             clock_is_behind: false,
         }
     }

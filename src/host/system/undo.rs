@@ -21,8 +21,11 @@ use std::{
 const BUSY: Duration = Duration::from_secs(10);
 
 /// Whether a lab lives on this machine itself, or may still have something there as one that does.
-pub fn is_entangled(lab: &LabDir) -> bool {
-    lab.system_mark().exists() || !Journal::read(&lab.journal()).changes().iter().all(is_plug)
+///
+/// # Errors
+/// When its journal cannot tell.
+pub fn is_entangled(lab: &LabDir) -> Result<bool> {
+    Ok(lab.system_mark().exists() || !Journal::read(&lab.journal())?.changes().iter().all(is_plug))
 }
 
 /// What labs in namespaces of their own may have on this machine, too.
@@ -35,7 +38,7 @@ fn is_plug(change: &Change) -> bool {
 /// # Errors
 /// When the kernel refuses.
 pub fn unplug(lab: &LabDir) -> Result<()> {
-    let plugs: Vec<Change> = Journal::read(&lab.journal()).changes().into_iter().filter(is_plug).collect();
+    let plugs: Vec<Change> = Journal::read(&lab.journal())?.changes().into_iter().filter(is_plug).collect();
     if plugs.is_empty() {
         return Ok(());
     }
@@ -58,7 +61,7 @@ fn pull(port: &Device) -> Result<()> {
 /// # Errors
 /// The first thing that cannot be taken back; whatever follows it is still in the journal.
 pub fn leave(lab: &LabDir) -> Result<()> {
-    if !is_entangled(lab) {
+    if !is_entangled(lab)? {
         return Ok(());
     }
     let journal = Journal::open(&lab.journal())?;
