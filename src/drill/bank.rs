@@ -95,6 +95,11 @@ impl Bank {
         (self.engine == EngineKind::PostgresXc).then(|| format!("select nextval('{SEQUENCE}')"))
     }
 
+    /// The query within a transaction that tells its GXID, where there is a GTM.
+    pub fn gxid(self) -> Option<&'static str> {
+        (self.engine == EngineKind::PostgresXc).then_some("select txid_current()")
+    }
+
     /// The statements of a transfer, between `begin` and `commit`. The lower account first: all take their locks in one
     /// order.
     pub fn transfer(self, transfer: &Transfer) -> Vec<String> {
@@ -123,6 +128,11 @@ impl Bank {
     /// A statement that changes the catalogs of all coordinators.
     pub fn ddl(self) -> String {
         self.create(REFUSED_TABLE, "k int")
+    }
+
+    /// The query that counts what of that is on a server.
+    pub fn traces_of_ddl(self) -> String {
+        format!("select count(*) from pg_class where relname = '{REFUSED_TABLE}'")
     }
 
     /// A statement that removes that, should it have come to be.

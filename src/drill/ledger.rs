@@ -49,6 +49,8 @@ pub struct Ledger {
     pub attempts: Vec<Attempt>,
     /// Values that a sequence gave, to whomever.
     pub values: Vec<i64>,
+    /// GXIDs that transfers had, of those too that failed later.
+    pub gxids: Vec<i64>,
 }
 
 /// What the cluster has in the end.
@@ -75,6 +77,8 @@ pub struct Audit {
     pub in_doubt_gone: usize,
     /// Values that the sequence gave.
     pub values: usize,
+    /// GXIDs that transfers had.
+    pub gxids: usize,
     /// Transfers in doubt that are there by half, where that explains every account that is not what its transfers make it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub halved: Vec<i64>,
@@ -87,7 +91,7 @@ const TOLD: usize = 5;
 
 /// Compares. Every account had `balance` in the beginning.
 pub fn audit(ledger: &Ledger, books: &Books, balance: i64) -> Audit {
-    let mut audit = Audit { values: ledger.values.len(), ..Audit::default() };
+    let mut audit = Audit { values: ledger.values.len(), gxids: ledger.gxids.len(), ..Audit::default() };
     let mut rows: BTreeMap<i64, Vec<&Transfer>> = BTreeMap::new();
     for row in &books.rows {
         rows.entry(row.id).or_default().push(row);
@@ -131,9 +135,12 @@ pub fn audit(ledger: &Ledger, books: &Books, balance: i64) -> Audit {
         }
     }
     books.twice.iter().for_each(|account| mistakes.add("an account is there more than once", account));
-    let mut seen = BTreeSet::new();
-    let twice = ledger.values.iter().filter(|value| !seen.insert(**value));
-    twice.for_each(|value| mistakes.add("a value of the sequence was given twice", value));
+    for (given, twice) in
+        [(&ledger.values, "a value of the sequence was given twice"), (&ledger.gxids, "a GXID was given twice")]
+    {
+        let mut seen = BTreeSet::new();
+        given.iter().filter(|number| !seen.insert(**number)).for_each(|number| mistakes.add(twice, number));
+    }
     audit.wrong = mistakes.told();
     audit
 }
@@ -234,7 +241,7 @@ mod tests {
             accounts: [(1, BALANCE - 3), (2, BALANCE + 3), (3, BALANCE)].into(),
             twice: BTreeSet::new(),
         };
-        (Ledger { attempts, values: vec![1, 2, 5] }, books)
+        (Ledger { attempts, values: vec![1, 2, 5], gxids: vec![700, 701, 703] }, books)
     }
 
     #[test]
@@ -246,6 +253,7 @@ mod tests {
             in_doubt_there: 1,
             in_doubt_gone: 1,
             values: 3,
+            gxids: 3,
             halved: Vec::new(),
             wrong: Vec::new(),
         };
@@ -255,7 +263,7 @@ mod tests {
     #[test]
     fn every_mistake_is_seen() {
         type Break = fn(&mut Ledger, &mut Books);
-        let breaks: [(&str, Break); 10] = [
+        let breaks: [(&str, Break); 11] = [
             ("1 × lost: acknowledged, and not there: 1", |_, books| {
                 books.rows.remove(0);
                 books.accounts = [(1, BALANCE - 2), (2, BALANCE + 2), (3, BALANCE)].into();
@@ -278,6 +286,7 @@ mod tests {
             }),
             ("1 × there with another content: 1", |ledger, _| ledger.attempts[0].transfer.to = 3),
             ("1 × a value of the sequence was given twice: 5", |ledger, _| ledger.values.push(5)),
+            ("1 × a GXID was given twice: 701", |ledger, _| ledger.gxids.push(701)),
             (
                 "1 × done by half: an account is not what its transfers make it: account 2 has 99 instead of 103",
                 |_, books| {

@@ -16,7 +16,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::{RwLock, RwLockWriteGuard},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
 /// How long a client waits for an answer before it gives its session up and takes another.
@@ -113,19 +116,11 @@ pub fn clients(lab: &Lab, bank: Bank, accounts: &[Vec<i32>]) -> Result<Vec<Clien
     Ok(clients)
 }
 
-/// Whether clients begin transfers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Gate {
-    Open,
-    Closed,
-}
-
 /// Clients at work.
 pub struct Load {
     /// They, in the order of their places.
     pub clients: Vec<Client>,
     shared: Arc<Shared>,
-    gate: watch::Sender<Gate>,
     stop: CancellationToken,
     tasks: JoinSet<()>,
 }
@@ -136,7 +131,8 @@ struct Shared {
     login: Login,
     draws: Draws,
     ledger: Mutex<Ledger>,
-    busy: watch::Sender<usize>,
+    /// Each transfer holds it for itself; whoever has it whole holds them all.
+    gate: RwLock<()>,
 }
 
 /// Whether clients draw values of the sequence.
@@ -151,15 +147,13 @@ pub enum Draws {
 impl Load {
     /// Begins.
     pub fn begin(clients: Vec<Client>, bank: Bank, host: Host, login: Login, draws: Draws) -> Load {
-        let (gate, _) = watch::channel(Gate::Open);
-        let (busy, _) = watch::channel(0);
-        let shared = Arc::new(Shared { bank, host, login, draws, ledger: Mutex::default(), busy });
+        let shared = Arc::new(Shared { bank, host, login, draws, ledger: Mutex::default(), gate: RwLock::default() });
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         for (place, client) in clients.iter().enumerate() {
-            tasks.spawn(shared.clone().work(place, client.clone(), gate.subscribe(), stop.clone()));
+            tasks.spawn(shared.clone().work(place, client.clone(), stop.clone()));
         }
-        Load { clients, shared, gate, stop, tasks }
+        Load { clients, shared, stop, tasks }
     }
 
     /// All accounts that clients move money between.
@@ -189,50 +183,37 @@ impl Load {
         self.ledger().attempts.iter().filter_map(told).collect()
     }
 
-    /// Has clients begin nothing more, and waits until those that are at it have ended.
-    pub async fn hold(&self) {
-        self.gate.send_replace(Gate::Closed);
-        let mut busy = self.shared.busy.subscribe();
-        // Each ends within its patience; the error would say that there are no clients any more.
-        let _ = busy.wait_for(|busy| *busy == 0).await;
-    }
-
-    /// Lets them go on.
-    pub fn go_on(&self) {
-        self.gate.send_replace(Gate::Open);
+    /// Has clients begin nothing more, and waits until those that are at it have ended, each within its patience. They go on
+    /// when what this gives is dropped.
+    pub async fn hold(&self) -> RwLockWriteGuard<'_, ()> {
+        self.shared.gate.write().await
     }
 
     /// Ends the load and gives what clients know.
     pub async fn end(mut self) -> Ledger {
-        self.gate.send_replace(Gate::Closed);
         self.stop.cancel();
         while self.tasks.join_next().await.is_some() {}
         self.ledger().clone()
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.shared.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.ledger()
     }
 }
 
 impl Shared {
-    async fn work(
-        self: Arc<Self>,
-        place: usize,
-        client: Client,
-        mut gate: watch::Receiver<Gate>,
-        stop: CancellationToken,
-    ) {
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn work(self: Arc<Self>, place: usize, client: Client, stop: CancellationToken) {
         let mut session: Option<Sql> = None;
         for number in 0.. {
-            tokio::select! {
-                _ = gate.wait_for(|gate| *gate == Gate::Open) => {}
+            let open = tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
-            }
-            if stop.is_cancelled() {
-                return;
-            }
-            self.busy.send_modify(|busy| *busy += 1);
+                open = self.gate.read() => open,
+            };
             let transfer = transfer(&client.accounts, place, number);
             let begun = Instant::now();
             let fate = self.attempt(&client, &mut session, &transfer).await;
@@ -241,8 +222,8 @@ impl Shared {
                 session = None;
             }
             let attempt = Attempt { client: place, transfer, fate, begun };
-            self.ledger.lock().unwrap_or_else(PoisonError::into_inner).attempts.push(attempt);
-            self.busy.send_modify(|busy| *busy -= 1);
+            self.ledger().attempts.push(attempt);
+            drop(open);
             tokio::select! {
                 () = tokio::time::sleep(if failed { AFTER_FAILURE } else { PAUSE }) => {}
                 () = stop.cancelled() => return,
@@ -272,18 +253,23 @@ impl Shared {
             }
         };
         if let Some(draw) = self.bank.draw().filter(|_| self.draws == Draws::Each) {
-            let value = sql.value(&draw).await?;
-            let value = value
-                .parse()
-                .map_err(|_| Error::new(Class::Cluster, format!("`{value}` is no value of a sequence")))?;
-            self.ledger.lock().unwrap_or_else(PoisonError::into_inner).values.push(value);
+            let value = number(&sql.value(&draw).await?)?;
+            self.ledger().values.push(value);
         }
         sql.query("begin").await?;
+        if let Some(gxid) = self.bank.gxid() {
+            let gxid = number(&sql.value(gxid).await?)?;
+            self.ledger().gxids.push(gxid);
+        }
         for statement in self.bank.transfer(transfer) {
             sql.query(&statement).await?;
         }
         Ok(())
     }
+}
+
+fn number(text: &str) -> Result<i64> {
+    text.parse().map_err(|_| Error::new(Class::Cluster, format!("`{text}` came where a number was to be")))
 }
 
 /// What a client was told when a transfer failed.

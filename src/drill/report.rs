@@ -144,6 +144,9 @@ pub fn books(audit: &Audit) -> String {
     if audit.values > 0 {
         text.push_str(&format!(", {} sequence values", audit.values));
     }
+    if audit.gxids > 0 {
+        text.push_str(&format!(", {} GXIDs", audit.gxids));
+    }
     if audit.wrong.is_empty() {
         text.push_str(": nothing lost, nothing twice");
     }

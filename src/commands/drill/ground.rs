@@ -137,6 +137,25 @@ impl Ground {
         ended(failover::act(home, name, record, to, events, CancellationToken::new()).await?.tally)
     }
 
+    /// Goes on with a failover that did not end, if there is one.
+    pub(super) async fn end_failover(&self) -> Result<()> {
+        let record = Record::read(&self.home.lab(&self.name))?;
+        match record.is_some_and(|record| record.check_failover().is_err()) {
+            true => self.fail_over(None).await,
+            false => Ok(()),
+        }
+    }
+
+    /// Servers on which there is any of a table that must not have come to be. A coordinator knows of its own only.
+    pub(super) async fn traces_of_ddl(&self, site: &Site) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        for on in [Role::Coordinator, Role::Datanode].into_iter().flat_map(|role| site.lab.placed(role)) {
+            let count = self.session(site, on).await?.value(&self.bank().traces_of_ddl()).await?;
+            found.extend((count != "0").then(|| on.name.to_string()));
+        }
+        Ok(found)
+    }
+
     /// Proves that every coordinator writes, and resolves what is in doubt.
     pub(super) async fn prove(&self, site: &Arc<Site>, gxid: Option<u32>) -> Result<()> {
         self.carry_out(site, plan::proving(gxid)).await

@@ -13,6 +13,7 @@ use crate::{
     },
     error::{Class, Error, Result},
     lab::{Fault, Lab, NodeName, Role},
+    sql::Sql,
 };
 use std::{
     sync::Arc,
@@ -54,7 +55,8 @@ pub(super) async fn carry_out(ground: &Ground, drill: &'static Drill, stop: &Can
     let right = run.outcome.wrong.is_empty() && !stop.is_cancelled();
     run.outcome.verdict = if right { Verdict::AsExpected } else { Verdict::Otherwise };
     if stop.is_cancelled() {
-        run.outcome.wrong.push("interrupted; it was mended".into());
+        let end = if health == Health::Well { "interrupted; it was mended" } else { "interrupted" };
+        run.outcome.wrong.push(end.into());
     }
     (run.outcome, health)
 }
@@ -82,20 +84,25 @@ impl Run<'_> {
                 return self.check(&site).await;
             }
         };
-        let seen_gxid = match self.ground.bank().draw() {
-            Some(_) => site.seen_gxid().await,
-            None => None,
-        };
+        let mut before = Before::default();
+        match self.look_before(&site).await {
+            Ok(seen) => before = seen,
+            Err(error) => self.wrong(&error),
+        }
+        let seen_gxid = before.gxid;
         if let Err(error) = self.broken(&site, &faults, &load).await {
             self.wrong(&error);
         }
         drop(site);
-        let mended = self.mend(&faults, &load, seen_gxid).await;
+        let mended = self.mend(&faults, &load, before).await;
         let begun = Instant::now();
         let ledger = load.end().await;
         mended?;
         let site = self.ground.site()?;
         self.compare(&site, ledger, seen_gxid, begun).await?;
+        if gtm_of(&site.lab) != gtm && !self.stop.is_cancelled() {
+            self.verify(&site).await?;
+        }
         if gtm_of(&site.lab) != gtm {
             let begun = Instant::now();
             drop(site);
@@ -104,6 +111,21 @@ impl Run<'_> {
         }
         let site = self.ground.site()?;
         self.check(&site).await
+    }
+
+    /// What is compared later with what is there then.
+    async fn look_before(&self, site: &Site) -> Result<Before> {
+        let gxid = match self.ground.bank().gxid() {
+            Some(_) => site.seen_gxid().await?,
+            None => None,
+        };
+        let mut sessions = Vec::new();
+        if self.drill.repair == Repair::FailOver {
+            for on in site.lab.placed(Role::Coordinator) {
+                sessions.push((on.name.to_string(), self.ground.session(site, on).await?));
+            }
+        }
+        Ok(Before { gxid, sessions })
     }
 
     /// Makes the bank, and waits until every client has a transfer acknowledged.
@@ -202,6 +224,7 @@ impl Run<'_> {
             Attempted::Data => bank.fill(&load.accounts()),
         };
         let deadline = Instant::now() + REFUSES;
+        // What the server says of it is a cause; there is none when it says nothing.
         let error = loop {
             match session.query(&statement).await {
                 Err(error) => break error,
@@ -211,13 +234,18 @@ impl Run<'_> {
                 }
             }
         };
+        if error.causes().is_empty() {
+            return Err(error.context(format!("`{}` neither took nor refused what it must refuse", peer.name)));
+        }
         let words = error.causes().join("; ");
         let tells = |words: &str| refusal.says.iter().any(|says| words.contains(says));
         if tells(&words) {
             return Ok(format!("{} refuses: {words}", peer.name));
         }
         // A datanode whose disk is full may end itself after the first one that it refused: that one was told.
-        if let Some(told) = load.failures().into_iter().find(|words| tells(words)) {
+        if refusal.what == Attempted::Data
+            && let Some(told) = load.failures().into_iter().find(|words| tells(words))
+        {
             return Ok(format!("a client was told: {told}; {} refuses: {words}", peer.name));
         }
         Err(Error::new(Class::Cluster, format!("`{}` refuses, but does not say why", peer.name)).evidence(words))
@@ -225,8 +253,12 @@ impl Run<'_> {
 
     /// Mends, and waits until every client has a transfer acknowledged again; what they left in doubt is resolved for them
     /// when they do not get on by themselves.
-    async fn mend(&mut self, faults: &[Fault], load: &Load, gxid: Option<u32>) -> Result<()> {
+    async fn mend(&mut self, faults: &[Fault], load: &Load, before: Before) -> Result<()> {
         let begun = Instant::now();
+        // Nothing but a failover brings back a lab whose failover did not end.
+        if let Err(error) = self.ground.end_failover().await {
+            self.wrong(&error);
+        }
         let mut mended = self.ground.mend(faults).await;
         if mended.is_err() && self.stop.is_cancelled() {
             // Ctrl-C reaches the programs that mend, too.
@@ -241,15 +273,24 @@ impl Run<'_> {
         let mut saw = Vec::new();
         if let Some(words) = self.silent(load, begun, BY_ITSELF).await {
             saw.push(format!("not by itself: {words}; what is in doubt is resolved, with the load held"));
-            load.hold().await;
+            let held = load.hold().await;
             let site = self.ground.site()?;
-            self.ground.prove(&site, gxid).await?;
-            load.go_on();
+            self.ground.prove(&site, before.gxid).await?;
+            drop(held);
             if let Some(words) = self.silent(load, Instant::now(), GOES).await {
                 self.outcome.wrong.push(format!("after it was mended: {words}"));
             }
         }
-        saw.push("all clients have transfers acknowledged again".into());
+        let right = self.outcome.wrong.is_empty() && !self.stop.is_cancelled();
+        saw.extend(right.then(|| "all clients have transfers acknowledged again".into()));
+        for (coordinator, session) in &before.sessions {
+            match session.query(&self.ground.bank().accounts()).await {
+                Ok(_) => saw.push(format!("{coordinator}: the session of before goes on")),
+                Err(error) => {
+                    self.wrong(&error.context(format!("{coordinator}: the session of before does not go on")))
+                }
+            }
+        }
         self.stage("go on", begun, saw);
         Ok(())
     }
@@ -292,11 +333,18 @@ impl Run<'_> {
 
     /// Removes the bank and checks the cluster.
     async fn check(&mut self, site: &Arc<Site>) -> Result<()> {
-        let begun = Instant::now();
+        for server in self.ground.traces_of_ddl(site).await? {
+            self.outcome.wrong.push(format!("a part of what was refused is on `{server}`"));
+        }
         self.ground.close_bank(site).await?;
         if self.stop.is_cancelled() {
             return Ok(());
         }
+        self.verify(site).await
+    }
+
+    async fn verify(&mut self, site: &Arc<Site>) -> Result<()> {
+        let begun = Instant::now();
         let (wrong, right) = self.ground.verify(site, self.stop).await?;
         self.stage("verify", begun, vec![format!("{right} checks passed")]);
         match wrong.is_empty() {
@@ -317,6 +365,15 @@ impl Run<'_> {
             std::iter::once(error.message()).chain(error.causes().iter().map(String::as_str)).collect();
         self.outcome.wrong.push(words.join(": ").replace('\n', "; "));
     }
+}
+
+/// What there was before anything was broken.
+#[derive(Default)]
+struct Before {
+    /// A GXID that the GTM may not go back to.
+    gxid: Option<u32>,
+    /// Sessions that nobody uses, of coordinators by name, where sessions must go on.
+    sessions: Vec<(String, Sql)>,
 }
 
 /// The node that has the GTM, where there is one.
