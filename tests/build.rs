@@ -294,7 +294,7 @@ fn its_words_are_those_of_bash_3() {
 }
 
 /// Lines like those of Postgres-XC's that are corrected, among others like them.
-const UNCORRECTED: [(&str, &str); 2] = [
+const UNCORRECTED: [(&str, &str); 3] = [
     (
         "src/gtm/main/gtm_txn.c",
         "GTM_BeginTransactionMulti(char *name)\n{\n\tuse(TopMemoryContext);\n}\n\
@@ -305,7 +305,17 @@ const UNCORRECTED: [(&str, &str); 2] = [
         "src/gtm/proxy/proxy_main.c",
         "static void GTMProxy_HandleDisconnect(Info *conninfo);\n\
          GTMProxy_HandleDisconnect(Info *conninfo)\n{\n\tRecovery_PGXCNodeDisconnect(conninfo->con_port);\n\
-         \tif (gtmpqPutMsgStart(1) ||\n\t\tgtmpqPutMsgStart(2))\n\t\tfail();\n\tproxyhdr.ph_conid = conninfo->con_id;\n}\n",
+         \tif (gtmpqPutMsgStart(1) ||\n\t\tgtmpqPutMsgStart(2))\n\t\tfail();\n\tproxyhdr.ph_conid = conninfo->con_id;\n}\n\
+         \t\tthrinfo->thr_any_backup[ii] = FALSE;\n\
+         \t\t\tif ((thrinfo->thr_any_backup[ii]) ||\n\t\t\t\t(thrinfo->thr_poll_fds[ii]))\n\
+         \t\t\t\t(thrinfo->thr_all_conns[res->gr_proxyhdr.ph_conid] != cmdinfo->ci_conn))\n",
+    ),
+    (
+        "src/gtm/proxy/proxy_thread.c",
+        "\tconninfo->con_id = thrinfo->thr_conn_count;\n\tthrinfo->thr_all_conns[thrinfo->thr_conn_count] = conninfo;\n\
+         \tthrinfo->thr_any_backup[ii] = FALSE;\n\tthrinfo->thr_qtype[ii] = 0;\n\
+         \tresetStringInfo(&(thrinfo->thr_inBufData[ii]));\n\t\tthrinfo->thr_all_conns[ii]->con_id = ii;\n\
+         \t\tthrinfo->thr_all_conns[ii] = NULL;\n",
     ),
 ];
 
@@ -326,13 +336,13 @@ fn corrections_of_later_releases_are_made_once() {
     world.tarball("pgxc-v1.0.2.tar.gz", &package(&sources));
     let built = world.build(None);
     let facts: Vec<&str> = built.facts.lines().filter(|line| line.starts_with("backported ")).collect();
-    assert_eq!(facts.len(), 3, "{built:?}");
+    assert_eq!(facts.len(), 4, "{built:?}");
     let corrected = sources.map(|(file, _)| {
         let name = Path::new(file).file_name().expect("it has one");
         let built = world.path("out").join(&PREFIX[1..]).join("bin").join(name);
         (file, fs::read_to_string(built).expect("it is kept"))
     });
-    let [(_, gtm), (_, proxy)] = &corrected;
+    let [(_, gtm), (_, proxy), (_, thread)] = &corrected;
     let after = UNCORRECTED[0]
         .1
         .replace("int count)\n{\n\tuse(TopMemoryContext)", "int count)\n{\n\tuse(TopMostMemoryContext)");
@@ -340,8 +350,24 @@ fn corrections_of_later_releases_are_made_once() {
     let after = UNCORRECTED[1]
         .1
         .replace("\tRecovery", "\tif (conninfo->con_port == NULL)\n\t\treturn;\n\tRecovery")
-        .replace("\tif (gtmpq", "\tproxyhdr.ph_conid = conninfo->con_id;\n\tif (gtmpq");
+        .replace("\tif (gtmpq", "\tproxyhdr.ph_conid = conninfo->con_id;\n\tif (gtmpq")
+        .replace("((thrinfo->thr_any_backup[ii])", "((thrinfo->thr_any_backup[conninfo->con_id])")
+        .replace(
+            "thrinfo->thr_all_conns[res->gr_proxyhdr.ph_conid] != cmdinfo->ci_conn",
+            "res->gr_proxyhdr.ph_conid != cmdinfo->ci_conn->con_id",
+        );
     assert_eq!(*proxy, after);
+    // A session has the least number that no other one has, and keeps it; what is kept for it is found by it.
+    for (line, count) in [
+        ("\t\tconninfo->con_id = 0;\n", 1),
+        ("(thrinfo->thr_all_conns[other]->con_id == conninfo->con_id)\n", 1),
+        ("[conninfo->con_id]", 3),
+        ("con_id = ii;", 0),
+        ("con_id = thrinfo->thr_conn_count", 0),
+        ("\t\tthrinfo->thr_all_conns[ii] = NULL;\n", 1),
+    ] {
+        assert_eq!(thread.matches(line).count(), count, "{line} in\n{thread}");
+    }
 
     // A release that has them.
     world.tarball("pgxc-v1.0.2.tar.gz", &package(&corrected));

@@ -99,15 +99,19 @@ cd "$WORK/$top"
 
 # --- What Postgres-XC itself corrected later -----------------------------------------------------
 
-# backport COMMIT FILE PROGRAM WHAT: a correction of a line or two from the branch that 1.0.2 is on, as a program for awk. It
-# says whether it has changed anything: a source that has the correction stays as it is. Only what keeps a lab from what it
-# promises is corrected.
+# backport COMMIT FILES PROGRAM WHAT: a correction of a few lines that a later release has, as a program for awk. It says
+# whether it has changed anything: a source that has the correction stays as it is. Only what keeps a lab from what it promises
+# is corrected.
 backport() {
-  [ -f "$2" ] || return 0
-  if awk "$3 { print } END { exit !changed }" "$2" >"$WORK/backport"; then
-    cat "$WORK/backport" >"$2"
-    printf 'backported %s: %s\n' "$1" "$4"
-  fi
+  local file changed=
+  for file in $2; do
+    [ -f "$file" ] || return 0
+    if awk "$3 { print } END { exit !changed }" "$file" >"$WORK/backport"; then
+      cat "$WORK/backport" >"$file"
+      changed=yes
+    fi
+  done
+  [ -z "$changed" ] || printf 'backported %s: %s\n' "$1" "$4"
 }
 # What a standby is told of lay in memory of the session that told it. When the GTM dies its sessions end, and the standby died of
 # that when one had a transaction prepared.
@@ -129,6 +133,34 @@ backport ac3a7cacf7 src/gtm/proxy/proxy_main.c \
    inside && /con_port == NULL/ { inside = 0 }
    inside && /Recovery_PGXCNodeDisconnect/ { print "\tif (conninfo->con_port == NULL)\n\t\treturn;"; inside = 0; changed = 1 }' \
   'a proxy outlives its reconnection under load (after 1.0.4)'
+# When a session ended, the last one got its number, which the GTM was not told: at the end of the next session of its old number
+# the GTM dropped what it had open, and servers take rows of such a transaction for rolled back, for good. And the mark of a
+# command under way stayed where it was, so that a new session there was cut off at once. Sessions keep their numbers, and
+# marks are found by them.
+if grep -q -e '->con_id = ii;' src/gtm/proxy/proxy_thread.c 2>/dev/null; then
+  backport 8e158a6e08 'src/gtm/proxy/proxy_thread.c src/gtm/proxy/proxy_main.c' \
+    '/->con_id = ii;/ { changed = 1; next }
+     /con_id = thrinfo->thr_conn_count;/ {
+       print "\t{"
+       print "\t\tint other;"
+       print "\t\tconninfo->con_id = 0;"
+       print "\t\tfor (other = 0; other < thrinfo->thr_conn_count; other++)"
+       print "\t\t\tif (thrinfo->thr_all_conns[other]->con_id == conninfo->con_id)"
+       print "\t\t\t{"
+       print "\t\t\t\tconninfo->con_id++;"
+       print "\t\t\t\tother = -1;"
+       print "\t\t\t}"
+       print "\t}"
+       changed = 1
+       next
+     }
+     /^\tthrinfo->thr_(any_backup|qtype)\[ii\]|^\tresetStringInfo\(&\(thrinfo->thr_inBufData\[ii\]|\(\(thrinfo->thr_any_backup\[ii\]\)/ {
+       changed += sub(/\[ii\]/, "[conninfo->con_id]")
+     }
+     { changed += sub(/thrinfo->thr_all_conns\[res->gr_proxyhdr\.ph_conid\] != cmdinfo->ci_conn/,
+         "res->gr_proxyhdr.ph_conid != cmdinfo->ci_conn->con_id") }' \
+    'a proxy keeps the number of a session as long as it lasts (1.1)'
+fi
 
 # --- What this system can do --------------------------------------------------------------------
 
