@@ -58,7 +58,7 @@ fn table(sight: &Sight) -> BTreeMap<&str, &str> {
         .collect()
 }
 
-fn component(sight: &Sight) -> &str {
+pub(super) fn component(sight: &Sight) -> &str {
     sight.key.rsplit('/').next().unwrap_or_default()
 }
 

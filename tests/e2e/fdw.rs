@@ -59,7 +59,7 @@ fn two_labs_with_the_same_addresses_live_side_by_side() {
     collected_evidence_keeps_the_password(&first);
     a_parameter_is_reloaded(&first);
     faults_are_mended_whatever_ends_the_run(&first);
-    a_drill_finds_the_books_right(&first);
+    drills_find_the_books_right(&first);
     a_node_is_added_and_taken_away(&first);
 
     first.run(&["destroy", "--yes"]).succeeded();
@@ -303,16 +303,21 @@ fn faults_are_mended_whatever_ends_the_run(bench: &Bench) {
     bench.run(&["exec", "--on", "all", "--", "rm -r /data02/own"]).succeeded();
 }
 
-/// Real clients, a real fault, and nothing left of either.
-fn a_drill_finds_the_books_right(bench: &Bench) {
+/// Real clients, real faults, and nothing left of either: all drills that apply to this lab.
+fn drills_find_the_books_right(bench: &Bench) {
     bench.run(&["drill", "run", "gtm-killed"]).failed_with(2);
-    let report = bench.run(&["drill", "run", "clock-skewed", "--json"]).succeeded().json();
-    let drill = &report["drills"][0];
-    assert_eq!((&drill["verdict"], &report["exit_code"]), (&"as-expected".into(), &0.into()), "{report}");
-    assert!(drill["audit"]["acknowledged"].as_u64() > Some(2), "{report}");
-    let stages: Vec<&str> =
-        drill["stages"].as_array().expect("stages").iter().filter_map(|one| one["stage"].as_str()).collect();
-    assert_eq!(stages, ["load", "break", "see", "mend", "go on", "books", "verify"]);
+    let report = bench.run(&["drill", "run", "--all", "--json"]).succeeded().json();
+    assert_eq!(report["exit_code"], 0, "{report}");
+    let drills = report["drills"].as_array().expect("drills");
+    let names: Vec<&str> = drills.iter().filter_map(|drill| drill["name"].as_str()).collect();
+    assert_eq!(names, ["clock-skewed", "nfs-stalled"], "{report}");
+    for drill in drills {
+        assert_eq!(drill["verdict"], "as-expected", "{report}");
+        assert!(drill["audit"]["acknowledged"].as_u64() > Some(2), "{report}");
+        let stages = drill["stages"].as_array().expect("stages").iter();
+        let stages: Vec<&str> = stages.filter_map(|one| one["stage"].as_str()).collect();
+        assert_eq!(stages, ["load", "break", "see", "mend", "go on", "books", "verify"]);
+    }
     let left = "select count(*) from pg_class where relname like 'pgxc_lab_verify_%'";
     let rows = bench.run(&["sql", "--json", "-c", left]).succeeded().json();
     assert_eq!(rows[0]["rows"][0][0], "0", "drills leave nothing behind");

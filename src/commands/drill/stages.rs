@@ -100,10 +100,12 @@ impl Run<'_> {
         mended?;
         let site = self.ground.site()?;
         self.compare(&site, ledger, seen_gxid, begun).await?;
-        if gtm_of(&site.lab) != gtm && !self.stop.is_cancelled() {
-            self.verify(&site).await?;
-        }
         if gtm_of(&site.lab) != gtm {
+            if !self.stop.is_cancelled()
+                && let Err(error) = self.verify(&site).await
+            {
+                self.wrong(&error);
+            }
             let begun = Instant::now();
             drop(site);
             self.ground.fail_over(gtm.as_ref()).await?;

@@ -41,6 +41,8 @@ const BREAKS: &[Break] = &[
         alter: |seen| seen.set_of("datanode/datanode_2", "max_prepared_transactions", 1, "5") },
     Break { id: "settings", what: "a coordinator has another version", place: "coordinate_2",
         alter: |seen| seen.set_of("coordinator/coordinate_2", "pgxc_version()", 1, "Postgres-XC 1.0.4") },
+    Break { id: "settings", what: "all were built with another block size of the WAL", place: "coordinate_1",
+        alter: |seen| for sight in &mut seen.0 { for row in &mut sight.rows { if row[0].as_deref() == Some("wal_block_size") { row[1] = Some("8192".into()); } } } },
     Break { id: "identity", what: "a name leads to another node", place: "datanode_2 as coordinate_1 reaches it",
         alter: |seen| seen.set("coordinate_1/datanode_2", 0, "datanode_1") },
     Break { id: "ddl", what: "the other coordinator did not hear of it", place: "coordinate_1",

@@ -74,14 +74,14 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "settings",
-        proves: "components of a kind have the same version and settings",
+        proves: "components of a kind have the same version and settings, and the WAL's block size is the configured one",
         how: "pgxc_version() and every setting of the configuration file, on every coordinator and datanode",
-        expected: "the same everywhere but for the node's own name",
+        expected: "the same everywhere but for the node's own name; wal_block_size as `--with-wal-blocksize` says",
         suite: Suite::Full,
         needs: Needs::Nothing,
         tables: &[],
         script: ask_settings,
-        judge: |_, seen| likeness::judge(seen, "`pgxc-lab up` writes lab.yaml's values and restarts what needs it"),
+        judge: judge_settings,
     },
     Check {
         id: "identity",
@@ -311,6 +311,9 @@ fn judge_open_gxids(_: &Lab, seen: &Seen) -> Judgement {
     findings.or("none")
 }
 
+/// Block size of the WAL without a configure option for it, in KiB.
+const DEFAULT_WAL_BLOCK: u32 = 8;
+
 /// Settings of the configuration file that differ from node to node by nature, and those that a client sets.
 const SETTINGS: &str = "select name, setting from pg_settings where source = 'configuration file' and name not in \
     ('pgxc_node_name', 'application_name', 'client_encoding', 'DateStyle', 'TimeZone', 'IntervalStyle', 'lc_monetary') \
@@ -326,6 +329,26 @@ fn ask_settings(lab: &Lab) -> Script {
         lanes[place % count].push(ask.sql(format!("datanode/{}", placed.name), direct(placed.name.as_str(), SETTINGS)));
     }
     Script::default().together(lanes)
+}
+
+/// Alike, and with the block size of the WAL that the engine was configured for: a server that was built otherwise is not the
+/// lab's, though all are alike.
+fn judge_settings(lab: &Lab, seen: &Seen) -> Judgement {
+    let alike = likeness::judge(seen, "`pgxc-lab up` writes lab.yaml's values and restarts what needs it");
+    let (mut findings, good) = match alike {
+        Ok(good) => (Findings::default(), good),
+        Err(findings) => (findings, String::new()),
+    };
+    let wanted = lab.cluster.configure.iter().find_map(|option| option.strip_prefix("--with-wal-blocksize="));
+    let expected = wanted.and_then(|kilobytes| kilobytes.parse().ok()).unwrap_or(DEFAULT_WAL_BLOCK) * 1024;
+    for sight in seen.all("") {
+        let told = sight.rows.iter().find(|row| row.first() == Some(&Some("wal_block_size".to_owned())));
+        let told = told.and_then(|row| row.get(1).cloned().flatten()).unwrap_or_default();
+        let remedy = "the engine in the guest is another one than lab.yaml's: `pgxc-lab rebuild` makes the lab anew";
+        let [expected, told] = [expected.to_string(), told].map(|value| format!("wal_block_size = {value}"));
+        findings.same(likeness::component(sight), expected, told, remedy);
+    }
+    findings.or(good)
 }
 
 fn ask_identity(lab: &Lab) -> Script {
