@@ -8,8 +8,8 @@ use crate::{
     executor::Foresight,
     gtm,
     guest::{Content, GuestFile, quoted},
-    host::{Host, LabDir},
-    lab::{Node, Placed, Role},
+    host::{Exports, Host, LabDir},
+    lab::{Lab, Node, Placed, Role},
     plan::Step,
     sql::{Login, Sql},
 };
@@ -130,8 +130,7 @@ impl Site {
     }
 
     pub(super) async fn serves(&self, node: &Node, component: &ComponentSetup) -> Result<()> {
-        answers(self.host()?, &self.dir, &self.lab.nfs.mount, node, &component.ready, &self.login, self.patience(TRY))
-            .await
+        answers(self.host()?, &self.dir, &self.lab, node, &component.ready, &self.login, self.patience(TRY)).await
     }
 
     pub(super) async fn explain_silence(&self, node: &Node, component: &ComponentSetup, error: Error) -> Error {
@@ -367,7 +366,7 @@ pub(super) fn until_seen(file: &GuestFile) -> String {
 pub async fn answers(
     host: &Host,
     dir: &LabDir,
-    mount: &str,
+    lab: &Lab,
     node: &Node,
     ready: &Ready,
     login: &Login,
@@ -377,8 +376,7 @@ pub async fn answers(
         Ready::Gtm { port } => gtm::next_gxid(host, node.address, *port, patience).await.map(drop),
         Ready::Standby { port, name, gtm } => gtm::follows(host, (node.address, *port), name, *gtm, patience).await,
         Ready::File { path } => {
-            let below = path.trim_start_matches(mount).trim_start_matches('/');
-            let there = host.inside(&dir.exports()).join(node.name.as_str()).join(below).exists();
+            let there = Exports::new(dir, host).file(lab, node, path)?.exists();
             there.then_some(()).ok_or_else(|| Error::new(Class::Cluster, format!("`{path}` is not there")))
         }
         Ready::Query { port, sql, value } => {

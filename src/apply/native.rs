@@ -74,10 +74,7 @@ impl Site {
 
     /// A path of the guest below its mount point, as it lies on the export, reachable from here.
     pub(super) fn on_export(&self, node: &Node, path: &str) -> Result<PathBuf> {
-        let below = path.strip_prefix(&self.lab.nfs.mount).map(|below| below.trim_start_matches('/'));
-        let below = below
-            .ok_or_else(|| Error::new(Class::Internal, format!("`{path}` is not below `{}`", self.lab.nfs.mount)))?;
-        Ok(self.exports()?.outside(node.name.as_str()).join(below))
+        self.exports()?.file(&self.lab, node, path)
     }
 
     /// The file that tells that a data directory is whole, and whose it is.

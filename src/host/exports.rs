@@ -8,7 +8,7 @@ use crate::{
     engine::GUARD,
     error::{Class, Error, Result, ResultExt},
     event::Outcome,
-    lab::Lab,
+    lab::{Lab, Node},
 };
 use std::path::{Path, PathBuf};
 
@@ -36,6 +36,17 @@ impl Exports {
     /// The same, reachable from outside.
     pub fn outside(&self, node: &str) -> PathBuf {
         self.host.inside(&self.directory(node))
+    }
+
+    /// A path of a node's guest below the mount point there, as it lies on its export, reachable from outside.
+    ///
+    /// # Errors
+    /// When the path is elsewhere: a mistake of whoever asks.
+    pub fn file(&self, lab: &Lab, node: &Node, path: &str) -> Result<PathBuf> {
+        let mount = &lab.nfs.mount;
+        let below = Path::new(path).strip_prefix(mount);
+        let below = below.or_error(Class::Internal, || format!("`{path}` is not below `{mount}`"))?;
+        Ok(self.outside(node.name.as_str()).join(below))
     }
 
     /// Whether the image is mounted and every node has its export.

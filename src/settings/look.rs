@@ -3,7 +3,7 @@
 use super::{Difference, Needs, QUERY, running, seen, written};
 use crate::{
     engine::Engine,
-    error::{Class, Error, Result, ResultExt},
+    error::{Class, Result, ResultExt},
     guest::Content,
     host::{Exports, Host, LabDir},
     lab::{Lab, Node, Placed},
@@ -74,9 +74,6 @@ impl<'a> Look<'a> {
 
     /// A path of the guest below its mount point, as it lies on the export.
     fn on_export(&self, node: &Node, path: &str) -> Result<PathBuf> {
-        let mount = self.lab.nfs.mount.as_str();
-        let below = path.strip_prefix(mount).map(|below| below.trim_start_matches('/'));
-        let below = below.ok_or_else(|| Error::new(Class::Internal, format!("`{path}` is not below `{mount}`")))?;
-        Ok(Exports::new(self.dir, self.host).outside(node.name.as_str()).join(below))
+        Exports::new(self.dir, self.host).file(self.lab, node, path)
     }
 }

@@ -141,10 +141,12 @@ async fn component(
         database: None,
     };
     if let Some(host) = &standing.host {
-        let below = placed.component.directory.trim_start_matches(&standing.lab.nfs.mount).trim_start_matches('/');
-        let directory = Exports::new(&standing.dir, host).outside(placed.node.name.as_str()).join(below);
-        status.pid = pid(&directory, placed.role);
-        status.wal = WAL.iter().find_map(|name| wal(&directory.join(name)));
+        let exports = Exports::new(&standing.dir, host);
+        // A directory that is not below the mount point passes no check of lab.yaml.
+        if let Ok(directory) = exports.file(&standing.lab, placed.node, &placed.component.directory) {
+            status.pid = pid(&directory, placed.role);
+            status.wal = WAL.iter().find_map(|name| wal(&directory.join(name)));
+        }
     }
     let seen = async {
         let host = asks(standing, domain)?;
@@ -154,8 +156,7 @@ async fn component(
                 status.database = Some(database(standing, host, placed, (sql, value), login, tokens).await?);
             }
             ready => {
-                let mount = &standing.lab.nfs.mount;
-                apply::answers(host, &standing.dir, mount, placed.node, ready, login, KNOCK).await?;
+                apply::answers(host, &standing.dir, &standing.lab, placed.node, ready, login, KNOCK).await?;
             }
         }
         if let Ready::Gtm { port } | Ready::Standby { port, .. } = ready {

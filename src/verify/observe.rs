@@ -10,7 +10,7 @@ use crate::{
     engine::{Engine, Row, retried},
     error::{Class, Error, Result, ResultExt},
     executor::{Apply, Foresight},
-    gtm,
+    file, gtm,
     host::{Accelerator, Exports, Host, LabDir},
     lab::{Lab, Node, Placed, Role},
     plan,
@@ -212,8 +212,7 @@ impl Observer {
     async fn serves(&self, at: &Session, patience: Duration) -> Result<String> {
         let placed = self.placed(at)?;
         let ready = self.engine.component(&self.lab, placed).ready;
-        let mount = &self.lab.nfs.mount;
-        let ask = || apply::answers(&self.host, &self.dir, mount, placed.node, &ready, &self.login, patience);
+        let ask = || apply::answers(&self.host, &self.dir, &self.lab, placed.node, &ready, &self.login, patience);
         let seen = retried(ask, |_| {}).await;
         let why = |error: Error| {
             std::iter::once(error.message())
@@ -227,11 +226,10 @@ impl Observer {
     /// The third line of gtm.pid, on the export that the GTM's directory lies on.
     fn gtm_role(&self, at: &Session) -> Result<String> {
         let placed = self.placed(at)?;
-        let directory = placed.component.directory.trim_start_matches(&self.lab.nfs.mount).trim_start_matches('/');
-        let export = Exports::new(&self.dir, &self.host).outside(placed.node.name.as_str());
-        let path = export.join(directory).join("gtm.pid");
+        let exports = Exports::new(&self.dir, &self.host);
+        let directory = exports.file(&self.lab, placed.node, &placed.component.directory)?;
         // A GTM that ends removes the file: then it has no role.
-        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        let text = file::read_if_there(&directory.join("gtm.pid"))?.unwrap_or_default();
         Ok(text.lines().nth(2).unwrap_or("none").trim().to_owned())
     }
 

@@ -106,8 +106,7 @@ impl Capture {
                     continue;
                 };
                 let ready = site.engine.component(&site.lab, placed).ready;
-                let (host, dir, mount, node) =
-                    (host.clone(), site.dir.clone(), site.lab.nfs.mount.clone(), node.clone());
+                let (host, dir, lab, node) = (host.clone(), site.dir.clone(), site.lab.clone(), node.clone());
                 let (role, login, tokens, wal) =
                     (placed.role, site.login.clone(), tokens.clone(), site.engine.wal_position());
                 asked.spawn(async move {
@@ -122,7 +121,7 @@ impl Capture {
                         Ready::Gtm { port } if role == Role::Gtm => {
                             gtm::next_gxid(&host, node.address, *port, ANSWER).await.map(Answer::Gxid)
                         }
-                        ready => apply::answers(&host, &dir, &mount, &node, ready, &login, ANSWER)
+                        ready => apply::answers(&host, &dir, &lab, &node, ready, &login, ANSWER)
                             .await
                             .map(|()| Answer::Serves),
                     };
