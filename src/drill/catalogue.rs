@@ -68,6 +68,9 @@ pub enum Prospect {
     Unpooled,
     /// Both is right.
     Unsaid,
+    /// None is, but for postgres_fdw, of which both is right: with the document's `synchronous_commit = off` its datanodes
+    /// acknowledge what they have not written yet.
+    Unwritten,
     /// None is.
     Halts,
 }
@@ -155,6 +158,8 @@ impl Drill {
         match all.max(reach).max(coordinator) {
             Prospect::Unpooled if engine == EngineKind::PostgresXc => Prospect::Unsaid,
             Prospect::Unpooled => Prospect::Goes,
+            Prospect::Unwritten if engine == EngineKind::PostgresFdw => Prospect::Unsaid,
+            Prospect::Unwritten => Prospect::Halts,
             other => other,
         }
     }
@@ -214,11 +219,11 @@ pub static CATALOGUE: &[Drill] = &[
     },
     Drill {
         name: "nfs-stalled",
-        proves: "while the NFS server stands still nothing is acknowledged; then everything goes on by itself",
+        proves: "while the NFS server stands still no commit is acknowledged that waits for it; then everything goes on by itself",
         engines: BOTH,
         needs: Needs::Cluster,
         faults: |_| vec![Fault::StallNfs],
-        prospects: NOBODY_WRITES,
+        prospects: Prospects { all: Prospect::Unwritten, ..EVERYBODY_WRITES },
         refuses: None,
         repair: Repair::Nothing,
         sequences: Sequences::Kept,
@@ -415,5 +420,13 @@ mod tests {
         let goes =
             parted.prospect(EngineKind::PostgresFdw, &(parted.faults)(&lab), &client(2, Reach::Datanode(node(2))));
         assert_eq!(goes, Prospect::Goes);
+        // What is acknowledged before it is written does not wait for the server.
+        let stalled = drill("nfs-stalled");
+        let seen = |engine| {
+            let client = client(2, Reach::Datanode(node(2)));
+            stalled.prospect(engine, &(stalled.faults)(&lab), &client)
+        };
+        let expected = (Prospect::Halts, Prospect::Unsaid);
+        assert_eq!((seen(EngineKind::PostgresXc), seen(EngineKind::PostgresFdw)), expected);
     }
 }

@@ -297,6 +297,9 @@ fn faults_are_mended_whatever_ends_the_run(bench: &Bench) {
     let holder: serde_json::Value = serde_json::from_str(&holder).expect("JSON");
     let holder = i32::try_from(holder["pid"].as_i64().expect("a pid")).expect("a pid");
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(holder), nix::sys::signal::Signal::SIGKILL).expect("it is there");
+    until("the host is gone", Duration::from_secs(20), || {
+        !std::path::Path::new(&format!("/proc/{holder}/ns/ipc")).exists()
+    });
     bench.run(&["up"]).succeeded();
     assert_eq!(in_force(), 0);
     write("db2", "z").succeeded();
