@@ -7,16 +7,24 @@ use std::{
     path::Path,
 };
 
+/// What is in a file, unless there is none.
+///
+/// # Errors
+/// When there is one that cannot be read: nobody knows what it says then.
+pub fn bytes_if_there(path: &Path) -> Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        read => read.map(Some).or_error(Class::Host, || format!("cannot read `{}`", path.display())),
+    }
+}
+
 /// The text of a file, unless there is none.
 ///
 /// # Errors
 /// When there is one that cannot be read, or is no text: nobody knows what it says then.
 pub fn read_if_there(path: &Path) -> Result<Option<String>> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).or_error(Class::Host, || format!("cannot read `{}`", path.display())),
-    }
+    let text = bytes_if_there(path)?.map(String::from_utf8);
+    text.transpose().or_error(Class::Host, || format!("`{}` is no text", path.display()))
 }
 
 /// Gives a file a new content, so that a reader, or the next run after a kill or a power cut, finds the old one or the new one.

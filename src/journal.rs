@@ -6,6 +6,7 @@
 
 use crate::{
     error::{Class, Error, Result, ResultExt},
+    file,
     host::{Peer, system::Change},
     hypervisor::Reservation,
     lab::Fault,
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File, OpenOptions},
-    io::{ErrorKind, Write},
+    io::Write,
     path::Path,
     sync::Mutex,
     time::{SystemTime, UNIX_EPOCH},
@@ -147,10 +148,7 @@ impl Journal {
     /// # Errors
     /// When it cannot be read or understood.
     pub fn read(path: &Path) -> Result<Journal> {
-        let bytes = match fs::read(path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
-            read => read.or_error(Class::Host, || format!("cannot read the journal `{}`", path.display()))?,
-        };
+        let bytes = file::bytes_if_there(path)?.unwrap_or_default();
         Ok(Journal { file: Mutex::new(None), state: Mutex::new(fold(split(&bytes).0, path)?) })
     }
 

@@ -9,6 +9,7 @@ use futures_util::SinkExt;
 use std::{
     io::Cursor,
     net::{Ipv4Addr, SocketAddr},
+    str::FromStr,
     time::Duration,
 };
 use tokio::net::TcpStream;
@@ -165,6 +166,15 @@ impl Sql {
             .and_then(|row| row.into_iter().next().flatten())
             .ok_or_else(|| Error::new(Class::Cluster, format!("`{sql}` gave no value at {}", self.place)))
     }
+}
+
+/// A value that is a number.
+///
+/// # Errors
+/// When it is none.
+pub fn number<T: FromStr>(value: &str) -> Result<T> {
+    let number = value.trim().parse();
+    number.map_err(|_| Error::new(Class::Cluster, format!("`{value}` came where a number was to be")))
 }
 
 fn too_slow(what: &str, patience: Duration) -> Error {

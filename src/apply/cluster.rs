@@ -6,12 +6,12 @@ use crate::{
     error::{Class, Error, Result},
     event::Outcome,
     executor::Foresight,
-    gtm,
+    gtm::Gtm,
     guest::{Content, GuestFile, quoted},
     host::{Exports, Host, LabDir},
     lab::{Lab, Node, Placed, Role},
     plan::Step,
-    sql::{Login, Sql},
+    sql::{Login, Sql, number},
 };
 use std::time::{Duration, Instant};
 
@@ -306,7 +306,7 @@ impl Site {
         let mut counts = Vec::new();
         let mut sum = 0;
         for (datanode, query, expected) in &proof.counts {
-            let count = number(&server.value(query).await?)?;
+            let count: u64 = number(&server.value(query).await?)?;
             if expected.is_some_and(|expected| expected != count) {
                 return Err(wrong(format!(
                     "`{datanode}` holds {count} rows of the proof instead of {}",
@@ -330,7 +330,7 @@ impl Site {
             true => server.value(&proof.total).await?,
             false => self.sql(last).await?.value(&proof.total).await?,
         };
-        let total = number(&total)?;
+        let total: u64 = number(&total)?;
         if total != proof.rows {
             return Err(wrong(format!("`{}` counts {total} rows of the proof instead of {}", last.name, proof.rows)));
         }
@@ -373,8 +373,11 @@ pub async fn answers(
     patience: Duration,
 ) -> Result<()> {
     match ready {
-        Ready::Gtm { port } => gtm::next_gxid(host, node.address, *port, patience).await.map(drop),
-        Ready::Standby { port, name, gtm } => gtm::follows(host, (node.address, *port), name, *gtm, patience).await,
+        Ready::Gtm { port } => Gtm::new(host, node.address, *port, patience).next_gxid().await.map(drop),
+        Ready::Standby { port, name, gtm: (address, active) } => {
+            let active = Gtm::new(host, *address, *active, patience);
+            Gtm::new(host, node.address, *port, patience).follows(name, active).await
+        }
         Ready::File { path } => {
             let there = Exports::new(dir, host).file(lab, node, path)?.exists();
             there.then_some(()).ok_or_else(|| Error::new(Class::Cluster, format!("`{path}` is not there")))
@@ -387,8 +390,4 @@ pub async fn answers(
             }
         }
     }
-}
-
-fn number(text: &str) -> Result<u64> {
-    text.trim().parse().map_err(|_| Error::new(Class::Cluster, format!("`{text}` is not a count")))
 }

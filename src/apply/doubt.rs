@@ -11,7 +11,6 @@ use super::{Site, talk::Talk};
 use crate::{
     engine::{ABANDONED, Holders, InDoubt, Row, open_gxids, retried},
     error::Result,
-    gtm,
     guest::quoted,
     lab::{Placed, Role},
 };
@@ -153,8 +152,7 @@ impl Site {
             if gxids.is_empty() {
                 break;
             }
-            let (address, port) = (gtm.node.address, gtm.component.port);
-            let stay = gtm::close(self.host()?, address, port, &gxids, self.patience(GTM)).await?;
+            let stay = self.gtm(gtm, GTM)?.close(&gxids).await?;
             closed += gxids.len() - stay.len();
             if !stay.is_empty() {
                 self.events.note(stays(&stay));

@@ -7,14 +7,14 @@ use super::{components::Seen, site::Site};
 use crate::{
     context::Record,
     engine::{ComponentSetup, Ready, Takeover},
-    error::{Class, Error, Result, ResultExt},
+    error::{Class, Error, Result},
     event::Outcome,
     executor::Foresight,
     file, gtm,
     lab::{Failover, Node, Placed, Role},
     plan::Step,
 };
-use std::{fs, io::ErrorKind, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 /// How long the guest of the old GTM may take to end it before its power is cut. The proxies wait for 290 s with the
 /// document's values (spec 2.7).
@@ -154,8 +154,7 @@ impl Site {
             }
             self.progress(&step.id, format!("at GXID {next}"));
             let beyond = latest([next].into_iter().chain(least).collect()).unwrap_or(next).wrapping_add(gtm::LAG);
-            let place = (new.node.address, new.component.port);
-            let next = gtm::skip(self.host()?, place, beyond, self.patience(GTM)).await?;
+            let next = self.gtm(new, GTM)?.skip(beyond).await?;
             self.shell(new.node).await?.script("promote the standby", &takeover.promote).await?;
             self.note_prepared(new).await?;
             self.start_afresh(step, new, &setup).await?;
@@ -191,9 +190,7 @@ impl Site {
     /// is about to forget it.
     async fn note_prepared(&self, new: Placed<'_>) -> Result<()> {
         let Some(record) = Record::read(&self.dir)?.filter(|record| record.prepared.is_none()) else { return Ok(()) };
-        let (host, patience) = (self.host()?, self.patience(GTM));
-        let prepared = gtm::prepared(host, new.node.address, new.component.port, patience).await?;
-        record.record_prepared(&self.dir, prepared)
+        record.record_prepared(&self.dir, self.gtm(new, GTM)?.prepared().await?)
     }
 
     /// Has a standby that was promoted start as the GTM that it is, before anybody uses it.
@@ -205,18 +202,17 @@ impl Site {
     /// its GTM's connections ended.
     async fn start_afresh(&self, step: &Step, new: Placed<'_>, setup: &ComponentSetup) -> Result<()> {
         self.progress(&step.id, "starts it as the GTM");
-        let (address, port) = (new.node.address, new.component.port);
-        gtm::forget_standby(self.host()?, address, port, new.name.as_str(), self.patience(GTM)).await?;
+        self.gtm(new, GTM)?.forget_standby(new.name.as_str()).await?;
         let script = self.init().restart(&[setup.unit.as_str()]);
         self.shell(new.node).await?.script("start the promoted standby as the GTM", &script).await.map(drop)
     }
 
     /// Tells a GTM that has just started what it does not know by itself: what is prepared, and who is registered.
     async fn fill_in(&self, new: Placed<'_>) -> Result<()> {
-        let (host, address, port, patience) = (self.host()?, new.node.address, new.component.port, self.patience(GTM));
+        let gtm = self.gtm(new, GTM)?;
         let prepared = Record::read(&self.dir)?.and_then(|record| record.prepared).unwrap_or_default();
-        gtm::hold(host, address, port, &prepared, patience).await?;
-        gtm::register(host, address, port, &self.registrations(), patience).await.map(drop)
+        gtm.hold(&prepared).await?;
+        gtm.register(&self.registrations()).await.map(drop)
     }
 
     /// What servers register with.
@@ -302,7 +298,7 @@ impl Site {
     }
 
     async fn next_gxid(&self, gtm: Placed<'_>) -> Result<u32> {
-        gtm::next_gxid(self.host()?, gtm.node.address, gtm.component.port, self.patience(GTM)).await
+        self.gtm(gtm, GTM)?.next_gxid().await
     }
 
     /// GXIDs that a GTM noted or left, as they lie on its export. There are two notes, since one may be half written.
@@ -319,13 +315,8 @@ impl Site {
     /// The GXID that a GTM left when it ended in an orderly way: its first four bytes, in the guest's order.
     fn noted_control(&self, gtm: Placed<'_>) -> Result<Option<u32>> {
         let path = self.of_gtm(gtm, &self.takeover()?.control)?;
-        match fs::read(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            read => {
-                let bytes = read.or_error(Class::Host, || format!("cannot read `{}`", path.display()))?;
-                Ok(bytes.first_chunk().map(|bytes| u32::from_le_bytes(*bytes)))
-            }
-        }
+        let bytes = file::bytes_if_there(&path)?;
+        Ok(bytes.and_then(|bytes| bytes.first_chunk().copied()).map(u32::from_le_bytes))
     }
 
     /// A file of a GTM's data directory, as it lies on its export.

@@ -128,7 +128,7 @@ impl Site {
     pub(super) async fn recover(&self, step: &Step, least_gxid: Option<u32>) -> Result<Outcome> {
         let mut facts = Vec::new();
         if let (Some(least), Some(gtm)) = (least_gxid, self.lab.placed(Role::Gtm).first().copied()) {
-            let now = gtm::next_gxid(self.host()?, gtm.node.address, gtm.component.port, self.patience(GTM)).await?;
+            let now = self.gtm(gtm, GTM)?.next_gxid().await?;
             if gtm::is_before(now, least) {
                 return Err(Error::new(
                     Class::Cluster,

@@ -4,6 +4,7 @@ use crate::{
     engine::{self, ComponentSetup, Engine},
     error::{Class, Error, Result, ResultExt},
     event::{Event, Events},
+    gtm::Gtm,
     guest::{Content, GuestFile, Init, System},
     host::{Accelerator, Exports, Home, Host, LabDir, Peer, Services},
     hypervisor::{Libvirt, SeenDomain},
@@ -137,6 +138,14 @@ impl Site {
     /// A deadline inside guests, scaled by how they run.
     pub fn patience(&self, base: Duration) -> Duration {
         base * self.accelerator.patience()
+    }
+
+    /// The GTM, or standby of it, that this is; `patience` is what it may take for an answer.
+    ///
+    /// # Errors
+    /// When the lab has no network.
+    pub(super) fn gtm(&self, gtm: Placed<'_>, patience: Duration) -> Result<Gtm<'_>> {
+        Ok(Gtm::new(self.host()?, gtm.node.address, gtm.component.port, self.patience(patience)))
     }
 
     /// Calls libvirt on a thread that may block.

@@ -1,14 +1,12 @@
 //! `start`, `stop`, `restart`: components of a lab that is up.
 
-use super::run::{Ended, lock, shown, standing};
+use super::run::{Ended, journalled, lock, shown, standing};
 use crate::{
     cli::{Arguments, Selection},
     context,
     error::Result,
     event::{Event, Events},
-    executor,
     host::Home,
-    journal::Entry,
     plan::{self, Wish},
 };
 use std::{sync::Arc, time::Instant};
@@ -39,10 +37,7 @@ async fn act(
     let count = chosen.len();
     let plan = plan::components(&site.lab, site.engine.as_ref(), wish, &chosen);
     events.send(Event::Begin { verb: wish.as_str(), nodes: super::up::nodes(&site.lab), steps: plan.steps().count() });
-    site.journal.write(Entry::Begin { verb: wish.as_str().into(), version: env!("CARGO_PKG_VERSION").into() })?;
-    let tokens = site.accelerator.tokens();
-    let tally = executor::run(plan, site.clone(), site.journal.clone(), events, tokens, stop).await;
-    site.journal.write(Entry::End { succeeded: tally.failure.is_none() })?;
+    let tally = journalled(&site, plan, wish.as_str(), events, stop).await?;
     Ok(Ended { farewell: farewell(lab, wish, count, begun), tally })
 }
 

@@ -1,6 +1,6 @@
 //! `failover gtm`: the standby becomes the GTM.
 
-use super::run::{Ended, lock, record, shown, standing_as};
+use super::run::{Ended, journalled, lock, record, shown, standing_as};
 use crate::{
     cli::Arguments,
     context::{self, Record},
@@ -8,7 +8,6 @@ use crate::{
     event::{Event, Events},
     executor,
     host::Home,
-    journal::Entry,
     lab::{Failover, Lab, NodeName, Role},
     plan,
 };
@@ -74,10 +73,7 @@ pub(super) async fn act(
     let site = Arc::new(standing_as(&home, &record, &dir, &events)?);
     let plan = plan::failover(&site.lab, seen);
     events.send(Event::Begin { verb: "failover", nodes: super::up::nodes(&site.lab), steps: plan.steps().count() });
-    site.journal.write(Entry::Begin { verb: "failover".into(), version: env!("CARGO_PKG_VERSION").into() })?;
-    let tokens = site.accelerator.tokens();
-    let tally = executor::run(plan, site.clone(), site.journal.clone(), events, tokens, stop).await;
-    site.journal.write(Entry::End { succeeded: tally.failure.is_none() })?;
+    let tally = journalled(&site, plan, "failover", events, stop).await?;
     let farewell = site.lab.placed(Role::Gtm).first().map_or_else(String::new, |gtm| {
         let seconds = begun.elapsed().as_secs_f64();
         format!("`{}` on `{}` is the GTM of lab `{name}` ({seconds:.1} s)\n", gtm.name, gtm.node.name)

@@ -6,15 +6,17 @@ use crate::{
     context::Record,
     error::{Class, Error, Result, ResultExt},
     event::Events,
-    executor::Tally,
+    executor::{self, Tally},
     host::{Home, LabDir, Lock},
-    journal::Journal,
+    journal::{Entry, Journal},
+    plan::Plan,
     prepare,
     snapshot::replace,
     ui,
 };
 use std::{
     io::{BufRead, IsTerminal},
+    sync::Arc,
     time::Duration,
 };
 use tokio::signal::unix::{SignalKind, signal};
@@ -72,6 +74,23 @@ pub(super) fn standing_as(home: &Home, record: &Record, dir: &LabDir, events: &E
     let site = prepare::recorded(home.clone(), dir.clone(), dir, record, journal, events.clone())?;
     site.host()?;
     Ok(site)
+}
+
+/// Carries out a plan, and has the journal say that a run of this verb began and how it ended.
+///
+/// # Errors
+/// When the journal cannot be written. What failed is in the tally.
+pub(super) async fn journalled(
+    site: &Arc<Site>,
+    plan: Plan,
+    verb: &str,
+    events: Events,
+    stop: CancellationToken,
+) -> Result<Tally> {
+    site.journal.write(Entry::Begin { verb: verb.into(), version: env!("CARGO_PKG_VERSION").into() })?;
+    let tally = executor::run(plan, site.clone(), site.journal.clone(), events, site.accelerator.tokens(), stop).await;
+    site.journal.write(Entry::End { succeeded: tally.failure.is_none() })?;
+    Ok(tally)
 }
 
 /// Asks before something of a person's is lost; `--yes`, or nobody at a terminal, is a yes.

@@ -1,7 +1,7 @@
 //! `up`: the lab as lab.yaml says, from whatever is there.
 
 use super::{
-    run::{Ended, lock, shown},
+    run::{self, Ended, lock, shown},
     verify,
 };
 use crate::{
@@ -12,7 +12,6 @@ use crate::{
     event::{Event, Events},
     executor::{self, Tally},
     host::Home,
-    journal::Entry,
     lab::{Lab, Role},
     plan::{self, Plan},
     prepare::{self, Purpose},
@@ -73,10 +72,7 @@ pub(super) async fn carry_out(
     if let Some(tally) = executor::holds(&plan, site, &events, site.accelerator.looks()).await {
         return Ok(tally);
     }
-    site.journal.write(Entry::Begin { verb: verb.into(), version: env!("CARGO_PKG_VERSION").into() })?;
-    let tally = executor::run(plan, site.clone(), site.journal.clone(), events, site.accelerator.tokens(), stop).await;
-    site.journal.write(Entry::End { succeeded: tally.failure.is_none() })?;
-    Ok(tally)
+    run::journalled(site, plan, verb, events, stop).await
 }
 
 /// Nodes with their roles, as the display wants them.

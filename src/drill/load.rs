@@ -8,7 +8,7 @@ use crate::{
     error::{Class, Error, Result},
     host::Host,
     lab::{Lab, NodeName, Placed, Role},
-    sql::{Login, Sql},
+    sql::{Login, Sql, number},
 };
 use std::{
     collections::BTreeSet,
@@ -266,10 +266,6 @@ impl Shared {
         }
         Ok(())
     }
-}
-
-fn number(text: &str) -> Result<i64> {
-    text.parse().map_err(|_| Error::new(Class::Cluster, format!("`{text}` came where a number was to be")))
 }
 
 /// What a client was told when a transfer failed.

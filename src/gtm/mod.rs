@@ -6,7 +6,7 @@
 mod open;
 mod wire;
 
-pub use open::{Prepared, close, hold, prepared};
+pub use open::Prepared;
 
 use self::wire::{PLACES, Session};
 use crate::{
@@ -25,44 +25,125 @@ use tokio::net::TcpStream;
 /// GTM that dies reach its standby. A GTM that crashed goes on a million further than it was.
 pub const LAG: u32 = 10_000;
 
-/// Asks a GTM for its next GXID.
-///
-/// # Errors
-/// When nothing answers, or not in the GTM's protocol.
-pub async fn next_gxid(host: &Host, address: Ipv4Addr, port: u16, patience: Duration) -> Result<u32> {
-    probe(host, (address, port), patience, async |session| session.next_gxid().await).await
-}
-
-/// Asks a GTM who is registered, in the order of its register.
-///
-/// # Errors
-/// When nothing answers, or not in the GTM's protocol.
-pub async fn node_list(host: &Host, address: Ipv4Addr, port: u16, patience: Duration) -> Result<Vec<Registered>> {
-    probe(host, (address, port), patience, async |session| session.nodes().await).await
-}
-
-/// Whether a standby of this name follows the GTM at `active`: it answers, is registered there and is not behind.
-///
-/// # Errors
-/// Why it does not.
-pub async fn follows(
-    host: &Host,
-    standby: (Ipv4Addr, u16),
-    name: &str,
-    active: (Ipv4Addr, u16),
+/// A GTM or a standby of it, and who asks it. Every question is a session of its own, with its own patience.
+#[derive(Clone, Copy)]
+pub struct Gtm<'a> {
+    host: &'a Host,
+    place: SocketAddr,
     patience: Duration,
-) -> Result<()> {
-    let (nodes, ahead) =
-        probe(host, active, patience, async |session| Ok((session.nodes().await?, session.next_gxid().await?))).await?;
-    let now = next_gxid(host, standby.0, standby.1, patience).await?;
-    let lost = |what: String| Err(Error::new(Class::Cluster, what));
-    if !nodes.iter().any(|node| node.role == Role::GtmStandby && node.connected && node.is_named(name)) {
-        return lost(format!("it answers, but the GTM does not know it as its standby `{name}`"));
+}
+
+impl<'a> Gtm<'a> {
+    /// The one that listens on this port of a node, as the node's host reaches it.
+    pub fn new(host: &'a Host, address: Ipv4Addr, port: u16, patience: Duration) -> Self {
+        Self { host, place: (address, port).into(), patience }
     }
-    if is_far_before(now, ahead) {
-        return lost(format!("it answers, but is at GXID {now} while the GTM is at {ahead}"));
+
+    /// Its next GXID.
+    ///
+    /// # Errors
+    /// When nothing answers, or not in the GTM's protocol.
+    pub async fn next_gxid(&self) -> Result<u32> {
+        self.ask(async |session| session.next_gxid().await).await
     }
-    Ok(())
+
+    /// Who is registered, in the order of its register.
+    ///
+    /// # Errors
+    /// When nothing answers, or not in the GTM's protocol.
+    pub async fn node_list(&self) -> Result<Vec<Registered>> {
+        self.ask(async |session| session.nodes().await).await
+    }
+
+    /// Whether this is a standby of this name that follows `active`: it answers, is registered there and is not behind.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub async fn follows(&self, name: &str, active: Gtm<'_>) -> Result<()> {
+        let (nodes, ahead) =
+            active.ask(async |session| Ok((session.nodes().await?, session.next_gxid().await?))).await?;
+        let now = self.next_gxid().await?;
+        let lost = |what: String| Err(Error::new(Class::Cluster, what));
+        if !nodes.iter().any(|node| node.role == Role::GtmStandby && node.connected && node.is_named(name)) {
+            return lost(format!("it answers, but the GTM does not know it as its standby `{name}`"));
+        }
+        if is_far_before(now, ahead) {
+            return lost(format!("it answers, but is at GXID {now} while the GTM is at {ahead}"));
+        }
+        Ok(())
+    }
+
+    /// Makes a standby go on behind this GXID, as if its GTM had given it out; gives its next one.
+    ///
+    /// A standby of 1.0.2 is behind by one half of the time: its counter is moved only by a GXID beyond it, not by the one that
+    /// it points at (XC's GTM_BkupBeginTransactionGetGXIDMulti). Promoted as it is, it gives the last GXID a second time.
+    ///
+    /// # Errors
+    /// When it does not answer, or did not move.
+    pub async fn skip(&self, gxid: u32) -> Result<u32> {
+        let next = self
+            .ask(async |session| {
+                // GTMs take places in order, so the last one is free.
+                session.gave_out(gxid, PLACES - 1).await?;
+                session.rolled_back(gxid).await?;
+                session.next_gxid().await
+            })
+            .await?;
+        if !is_before(gxid, next) {
+            return Err(Error::new(
+                Class::Cluster,
+                format!("the standby stays at GXID {next} and does not skip {gxid}"),
+            ));
+        }
+        Ok(next)
+    }
+
+    /// Strikes the standby of this name from its register, if it is there. A GTM that was promoted has itself there: when it
+    /// starts again it connects to its standby, which is itself, and waits for that for ever.
+    ///
+    /// # Errors
+    /// When nothing answers, or not in the GTM's protocol.
+    pub async fn forget_standby(&self, name: &str) -> Result<()> {
+        self.ask(async |session| session.unregister_standby(name).await).await
+    }
+
+    /// Enters nodes into its register that are not there; gives how many. They register by themselves, but only once after they
+    /// started, and a standby that copies the register in that moment never hears of it.
+    ///
+    /// # Errors
+    /// When nothing answers, or not in the GTM's protocol.
+    pub async fn register(&self, nodes: &[Registration<'_>]) -> Result<usize> {
+        self.ask(async |session| {
+            let there = session.nodes().await?;
+            // One whose name came back damaged is not there for whoever looks it up.
+            let is_there =
+                |node: &Registration<'_>| there.iter().any(|there| there.role == node.role && there.name == node.name);
+            let missing: Vec<_> = nodes.iter().filter(|node| !is_there(node)).collect();
+            for node in &missing {
+                session.register(node).await?;
+            }
+            Ok(missing.len())
+        })
+        .await
+    }
+
+    /// A session with it, the questions in it, and its end, all within one patience.
+    async fn ask<T>(&self, questions: impl AsyncFnOnce(&mut Session<TcpStream>) -> io::Result<T>) -> Result<T> {
+        let Self { host, place, patience } = *self;
+        let asked = async {
+            let socket = host.connect(place, patience).await?;
+            let mut session = Session::begin(socket).await?;
+            let answers = questions(&mut session).await;
+            session.end().await;
+            answers
+        };
+        tokio::time::timeout(patience, asked)
+            .await
+            .map_err(|_| {
+                Error::new(Class::Cluster, format!("the GTM at {place} did not answer within {} s", patience.as_secs()))
+            })?
+            .or_error(Class::Cluster, || format!("the GTM at {place} does not answer"))
+    }
 }
 
 /// Whether one GXID comes before another. They wrap around: which one is later is a matter of the shorter way (XC's
@@ -74,85 +155,6 @@ pub fn is_before(gxid: u32, other: u32) -> bool {
 /// Whether one GXID comes so long before another that a standby there does not follow a GTM here.
 pub fn is_far_before(gxid: u32, other: u32) -> bool {
     is_before(gxid, other) && other.wrapping_sub(gxid) > LAG
-}
-
-/// Makes a standby go on behind this GXID, as if its GTM had given it out; gives its next one.
-///
-/// A standby of 1.0.2 is behind by one half of the time: its counter is moved only by a GXID beyond it, not by the one that
-/// it points at (XC's GTM_BkupBeginTransactionGetGXIDMulti). Promoted as it is, it gives the last GXID a second time.
-///
-/// # Errors
-/// When it does not answer, or did not move.
-pub async fn skip(host: &Host, standby: (Ipv4Addr, u16), gxid: u32, patience: Duration) -> Result<u32> {
-    let next = probe(host, standby, patience, async |session| {
-        // GTMs take places in order, so the last one is free.
-        session.gave_out(gxid, PLACES - 1).await?;
-        session.rolled_back(gxid).await?;
-        session.next_gxid().await
-    })
-    .await?;
-    if !is_before(gxid, next) {
-        return Err(Error::new(Class::Cluster, format!("the standby stays at GXID {next} and does not skip {gxid}")));
-    }
-    Ok(next)
-}
-
-/// Has a GTM strike the standby of this name from its register, if it is there. One that was promoted has itself there: when it
-/// starts again it connects to its standby, which is itself, and waits for that for ever.
-///
-/// # Errors
-/// When nothing answers, or not in the GTM's protocol.
-pub async fn forget_standby(host: &Host, address: Ipv4Addr, port: u16, name: &str, patience: Duration) -> Result<()> {
-    probe(host, (address, port), patience, async |session| session.unregister_standby(name).await).await
-}
-
-/// Enters nodes into a GTM's register that are not there; gives how many. They register by themselves, but only once after they
-/// started, and a standby that copies the register in that moment never hears of it.
-///
-/// # Errors
-/// When nothing answers, or not in the GTM's protocol.
-pub async fn register(
-    host: &Host,
-    address: Ipv4Addr,
-    port: u16,
-    nodes: &[Registration<'_>],
-    patience: Duration,
-) -> Result<usize> {
-    probe(host, (address, port), patience, async |session| {
-        let there = session.nodes().await?;
-        // One whose name came back damaged is not there for whoever looks it up.
-        let is_there =
-            |node: &Registration<'_>| there.iter().any(|there| there.role == node.role && there.name == node.name);
-        let missing: Vec<_> = nodes.iter().filter(|node| !is_there(node)).collect();
-        for node in &missing {
-            session.register(node).await?;
-        }
-        Ok(missing.len())
-    })
-    .await
-}
-
-/// A session with a GTM, the questions in it, and its end, all within one patience.
-async fn probe<T>(
-    host: &Host,
-    (address, port): (Ipv4Addr, u16),
-    patience: Duration,
-    questions: impl AsyncFnOnce(&mut Session<TcpStream>) -> io::Result<T>,
-) -> Result<T> {
-    let place = SocketAddr::from((address, port));
-    let probe = async {
-        let socket = host.connect(place, patience).await?;
-        let mut session = Session::begin(socket).await?;
-        let answers = questions(&mut session).await;
-        session.end().await;
-        answers
-    };
-    tokio::time::timeout(patience, probe)
-        .await
-        .map_err(|_| {
-            Error::new(Class::Cluster, format!("the GTM at {place} did not answer within {} s", patience.as_secs()))
-        })?
-        .or_error(Class::Cluster, || format!("the GTM at {place} does not answer"))
 }
 
 /// A component as a GTM has it in its register.

@@ -2,56 +2,52 @@
 //! starts anew.
 
 use super::{
-    probe,
+    Gtm,
     wire::{Open, Session, odd},
 };
-use crate::{error::Result, host::Host};
+use crate::error::Result;
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeSet, io, net::Ipv4Addr, time::Duration};
+use std::{collections::BTreeSet, io};
 use tokio::io::{AsyncRead, AsyncWrite};
-
-/// Has a GTM hold these GXIDs open no longer; whether their transactions were committed is a matter of the nodes that have
-/// them. GXIDs that it does not hold open any more are passed over. Gives those that it holds all the same.
-///
-/// A standby of 1.0 that starts copies what is open to places of its own, and keeps the number of the GTM's place with each
-/// (`gtm_standby_restore_gxid` in gtm_standby.c). A GTM ends what is in the place of that number (`GTM_GXIDToHandle` in gtm_txn.c):
-/// promoted by hand, it cannot close such a copy, and would end another transaction instead.
-///
-/// # Errors
-/// When nothing answers, or not in the GTM's protocol.
-pub async fn close(
-    host: &Host,
-    address: Ipv4Addr,
-    port: u16,
-    gxids: &BTreeSet<u32>,
-    patience: Duration,
-) -> Result<BTreeSet<u32>> {
-    let closed = probe(host, (address, port), patience, async |session| session.close(gxids).await);
-    closed.await.map_err(|error| error.context("GXIDs that nobody has stay open at the GTM"))
-}
 
 /// A transaction that is prepared: it outlives its session, and a GTM that forgot it would have servers take its rows for
 /// those of one that was rolled back (`TransactionIdIsInProgress` in XC's procarray.c), for good.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Prepared(Open);
 
-/// What a GTM holds open that is prepared. A standby does not tell.
-///
-/// # Errors
-/// When nothing answers, or not in the GTM's protocol.
-pub async fn prepared(host: &Host, address: Ipv4Addr, port: u16, patience: Duration) -> Result<Vec<Prepared>> {
-    let open = probe(host, (address, port), patience, async |session| session.open().await).await?;
-    Ok(open.into_iter().filter(|open| open.is_prepared).map(Prepared).collect())
-}
+impl Gtm<'_> {
+    /// Has it hold these GXIDs open no longer; whether their transactions were committed is a matter of the nodes that have
+    /// them. GXIDs that it does not hold open any more are passed over. Gives those that it holds all the same.
+    ///
+    /// A standby of 1.0 that starts copies what is open to places of its own, and keeps the number of the GTM's place with each
+    /// (`gtm_standby_restore_gxid` in gtm_standby.c). A GTM ends what is in the place of that number (`GTM_GXIDToHandle` in
+    /// gtm_txn.c): promoted by hand, it cannot close such a copy, and would end another transaction instead.
+    ///
+    /// # Errors
+    /// When nothing answers, or not in the GTM's protocol.
+    pub async fn close(&self, gxids: &BTreeSet<u32>) -> Result<BTreeSet<u32>> {
+        let closed = self.ask(async |session| session.close(gxids).await);
+        closed.await.map_err(|error| error.context("GXIDs that nobody has stay open at the GTM"))
+    }
 
-/// Has a GTM that has just started, and that nobody uses yet, hold these open.
-///
-/// # Errors
-/// When it does not answer, or does not hold them.
-pub async fn hold(host: &Host, address: Ipv4Addr, port: u16, prepared: &[Prepared], patience: Duration) -> Result<()> {
-    let held = probe(host, (address, port), patience, async |session| session.hold(prepared).await);
-    held.await
-        .map_err(|error| error.context(format!("{} prepared transactions are not open at the GTM", prepared.len())))
+    /// What it holds open that is prepared. A standby does not tell.
+    ///
+    /// # Errors
+    /// When nothing answers, or not in the GTM's protocol.
+    pub async fn prepared(&self) -> Result<Vec<Prepared>> {
+        let open = self.ask(async |session| session.open().await).await?;
+        Ok(open.into_iter().filter(|open| open.is_prepared).map(Prepared).collect())
+    }
+
+    /// Has one that has just started, and that nobody uses yet, hold these open.
+    ///
+    /// # Errors
+    /// When it does not answer, or does not hold them.
+    pub async fn hold(&self, prepared: &[Prepared]) -> Result<()> {
+        let held = self.ask(async |session| session.hold(prepared).await);
+        held.await
+            .map_err(|error| error.context(format!("{} prepared transactions are not open at the GTM", prepared.len())))
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
@@ -89,13 +85,13 @@ mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
-    /// A GTM: what is open, by place.
+    /// What a GTM holds open, by place.
     #[derive(Default)]
-    struct Gtm(std::collections::BTreeMap<u32, Open>);
+    struct Held(std::collections::BTreeMap<u32, Open>);
 
-    impl Gtm {
-        fn new(open: &[(u32, Open)]) -> Gtm {
-            Gtm(open.iter().cloned().collect())
+    impl Held {
+        fn new(open: &[(u32, Open)]) -> Held {
+            Held(open.iter().cloned().collect())
         }
 
         /// Serves one session, and gives what is open after it.
@@ -189,7 +185,7 @@ mod tests {
     }
 
     /// What this gives, and what is open afterwards.
-    async fn after<T>(gtm: Gtm, questions: impl AsyncFnOnce(&mut Session<DuplexStream>) -> T) -> (T, Vec<Open>) {
+    async fn after<T>(gtm: Held, questions: impl AsyncFnOnce(&mut Session<DuplexStream>) -> T) -> (T, Vec<Open>) {
         let (socket, other) = tokio::io::duplex(1 << 16);
         let served = tokio::spawn(gtm.serve(other));
         let mut session = Session { socket };
@@ -209,7 +205,7 @@ mod tests {
             (vec![102], vec![102], vec![101, 102, 200, 201]),
         ] {
             let gxids: BTreeSet<u32> = gxids.into_iter().collect();
-            let (closed, after) = after(Gtm::new(&all), async |session| session.close(&gxids).await).await;
+            let (closed, after) = after(Held::new(&all), async |session| session.close(&gxids).await).await;
             assert_eq!(closed.expect("it answers").into_iter().collect::<Vec<_>>(), stays);
             assert_eq!(after.iter().map(|open| open.gxid).collect::<Vec<_>>(), left, "{gxids:?}");
         }
@@ -225,12 +221,12 @@ mod tests {
             name: b"mine".to_vec(),
             nodes: b"datanode_1,datanode_2".to_vec(),
         };
-        let before = Gtm::new(&[(0, of_a_user.clone()), (17, of_2pc.clone()), open(302, 18, 18)]);
+        let before = Held::new(&[(0, of_a_user.clone()), (17, of_2pc.clone()), open(302, 18, 18)]);
         let (all, _) = after(before, async |session| session.open().await).await;
         let prepared: Vec<Prepared> =
             all.expect("it answers").into_iter().filter(|open| open.is_prepared).map(Prepared).collect();
         assert_eq!(prepared, [Prepared(of_a_user.clone()), Prepared(of_2pc.clone())]);
-        let (held, after) = after(Gtm::default(), async |session| session.hold(&prepared).await).await;
+        let (held, after) = after(Held::default(), async |session| session.hold(&prepared).await).await;
         held.expect("it holds them");
         assert_eq!(after, [Open { number: 0, ..of_a_user }, Open { number: 1, ..of_2pc }]);
     }

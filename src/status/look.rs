@@ -6,7 +6,7 @@ use crate::{
     context::Standing,
     engine::{Ready, Row, retried},
     error::{Class, Error, Result, ResultExt},
-    gtm,
+    gtm::{self, Gtm},
     host::{Exports, Host, Tracking, capacity},
     hypervisor::{Libvirt, SeenDomain},
     journal::Journal,
@@ -160,7 +160,7 @@ async fn component(
             }
         }
         if let Ready::Gtm { port } | Ready::Standby { port, .. } = ready {
-            let next_gxid = gtm::next_gxid(host, placed.node.address, port, KNOCK).await?;
+            let next_gxid = Gtm::new(host, placed.node.address, port, KNOCK).next_gxid().await?;
             status.gtm = Some(GtmStatus { next_gxid, behind: None });
         }
         Ok::<(), Error>(())

@@ -10,7 +10,8 @@ use crate::{
     engine::{Engine, Row, retried},
     error::{Class, Error, Result, ResultExt},
     executor::{Apply, Foresight},
-    file, gtm,
+    file,
+    gtm::{self, Gtm},
     host::{Accelerator, Exports, Host, LabDir},
     lab::{Lab, Node, Placed, Role},
     plan,
@@ -151,7 +152,7 @@ impl Observer {
             Act::GtmRole => one(self.gtm_role(&ask.at)?),
             Act::NextGxid => {
                 let gtm = self.placed(&ask.at)?;
-                let next = gtm::next_gxid(&self.host, gtm.node.address, gtm.component.port, patience).await?;
+                let next = Gtm::new(&self.host, gtm.node.address, gtm.component.port, patience).next_gxid().await?;
                 one(next.to_string())
             }
             Act::NodeList(wanted) => {
@@ -243,7 +244,7 @@ impl Observer {
         let gtm = self.placed(at)?;
         let deadline = Instant::now() + REGISTERED;
         loop {
-            let list = gtm::node_list(&self.host, gtm.node.address, gtm.component.port, patience).await?;
+            let list = Gtm::new(&self.host, gtm.node.address, gtm.component.port, patience).node_list().await?;
             let there =
                 |(role, name): &(Role, String)| list.iter().any(|node| node.role == *role && node.name == *name);
             if wanted.iter().all(there) || Instant::now() > deadline {

@@ -16,10 +16,10 @@ use crate::{
     host::Home,
     lab::{EngineKind, Fault, NodeName, Placed, Role},
     plan::{self, Plan, Wish},
-    sql::Sql,
+    sql::{Sql, number},
     verify::{self, LabFile, Observer, Parts, Suite},
 };
-use std::{sync::Arc, time::Duration};
+use std::{str::FromStr, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 /// How long an answer may take that is no client's: DDL goes to every node.
@@ -70,7 +70,7 @@ impl Ground {
         let mut accounts = Vec::new();
         for datanode in site.lab.placed(Role::Datanode) {
             let rows = first.query(&self.bank().accounts_on(datanode)).await?;
-            accounts.push(rows.iter().map(|row| number(row, 0)).collect::<Result<Vec<i32>>>()?);
+            accounts.push(rows.iter().map(|row| number_at(row, 0)).collect::<Result<Vec<i32>>>()?);
         }
         Ok(accounts)
     }
@@ -99,13 +99,18 @@ impl Ground {
         let first = self.first(site).await?;
         first.query("begin isolation level repeatable read").await?;
         let transfer = |row: &Row| {
-            Ok(Transfer { from: number(row, 0)?, id: number(row, 1)?, to: number(row, 2)?, amount: number(row, 3)? })
+            Ok(Transfer {
+                from: number_at(row, 0)?,
+                id: number_at(row, 1)?,
+                to: number_at(row, 2)?,
+                amount: number_at(row, 3)?,
+            })
         };
         let rows = first.query(&self.bank().ledger()).await?.iter().map(transfer).collect::<Result<Vec<_>>>()?;
         let mut books = Books { rows, ..Books::default() };
         for row in first.query(&self.bank().accounts()).await? {
-            let account = number(&row, 0)?;
-            if books.accounts.insert(account, number(&row, 1)?).is_some() {
+            let account = number_at(&row, 0)?;
+            if books.accounts.insert(account, number_at(&row, 1)?).is_some() {
                 books.twice.insert(account);
             }
         }
@@ -190,7 +195,6 @@ fn ended(tally: Tally) -> Result<()> {
     tally.failure.map_or(Ok(()), Err)
 }
 
-fn number<T: std::str::FromStr>(row: &Row, place: usize) -> Result<T> {
-    let text = row.get(place).cloned().flatten().unwrap_or_default();
-    text.trim().parse().map_err(|_| Error::new(Class::Cluster, format!("`{text}` came where a number was to be")))
+fn number_at<T: FromStr>(row: &Row, place: usize) -> Result<T> {
+    number(row.get(place).and_then(Option::as_deref).unwrap_or_default())
 }

@@ -6,7 +6,7 @@ use crate::{
     engine::Ready,
     error::{Class, Error, Result},
     event::Outcome,
-    gtm,
+    gtm::Gtm,
     host::capacity,
     hypervisor::{DomainState, memory},
     lab::{Role, Size},
@@ -119,7 +119,7 @@ impl Capture {
                             }
                         }
                         Ready::Gtm { port } if role == Role::Gtm => {
-                            gtm::next_gxid(&host, node.address, *port, ANSWER).await.map(Answer::Gxid)
+                            Gtm::new(&host, node.address, *port, ANSWER).next_gxid().await.map(Answer::Gxid)
                         }
                         ready => apply::answers(&host, &dir, &lab, &node, ready, &login, ANSWER)
                             .await
