@@ -105,11 +105,13 @@ impl Kit {
         self.directory.join(DISK)
     }
 
-    /// What the build said: dropped options, skipped parts, a flex of its own, corrections of later releases.
+    /// What the build said: dropped options, skipped parts, a flex of its own, corrections of the source.
     pub fn facts(&self) -> Vec<String> {
         let text = fs::read_to_string(self.directory.join("facts")).unwrap_or_default();
         text.lines()
-            .filter(|line| ["dropped ", "skipped ", "flex ", "backported "].iter().any(|kind| line.starts_with(kind)))
+            .filter(|line| {
+                ["dropped ", "skipped ", "flex ", "backported ", "corrected "].iter().any(|kind| line.starts_with(kind))
+            })
             .map(str::to_owned)
             .collect()
     }

@@ -294,7 +294,7 @@ fn its_words_are_those_of_bash_3() {
 }
 
 /// Lines like those of Postgres-XC's that are corrected, among others like them.
-const UNCORRECTED: [(&str, &str); 3] = [
+const UNCORRECTED: [(&str, &str); 4] = [
     (
         "src/gtm/main/gtm_txn.c",
         "GTM_BeginTransactionMulti(char *name)\n{\n\tuse(TopMemoryContext);\n}\n\
@@ -308,7 +308,8 @@ const UNCORRECTED: [(&str, &str); 3] = [
          \tif (gtmpqPutMsgStart(1) ||\n\t\tgtmpqPutMsgStart(2))\n\t\tfail();\n\tproxyhdr.ph_conid = conninfo->con_id;\n}\n\
          \t\tthrinfo->thr_any_backup[ii] = FALSE;\n\
          \t\t\tif ((thrinfo->thr_any_backup[ii]) ||\n\t\t\t\t(thrinfo->thr_poll_fds[ii]))\n\
-         \t\t\t\t(thrinfo->thr_all_conns[res->gr_proxyhdr.ph_conid] != cmdinfo->ci_conn))\n",
+         \t\t\t\t(thrinfo->thr_all_conns[res->gr_proxyhdr.ph_conid] != cmdinfo->ci_conn))\n\
+         \tnrfds = poll(thrinfo->thr_poll_fds, thrinfo->thr_conn_count, 1000);\n",
     ),
     (
         "src/gtm/proxy/proxy_thread.c",
@@ -317,10 +318,17 @@ const UNCORRECTED: [(&str, &str); 3] = [
          \tresetStringInfo(&(thrinfo->thr_inBufData[ii]));\n\t\tthrinfo->thr_all_conns[ii]->con_id = ii;\n\
          \t\tthrinfo->thr_all_conns[ii] = NULL;\n",
     ),
+    (
+        "src/backend/pgxc/pool/poolmgr.c",
+        "\t\t\t\tcancel_query_on_connections(agent, datanodelist, coordlist);\n\t\t\t\tbreak;\n\
+         cancel_query_on_connections(PoolAgent *agent, List *datanodelist, List *coordlist)\n{\n}\n\
+         PoolManagerReleaseConnections(void)\n{\n\tpool_flush(&poolHandle->port);\n}\n\
+         PoolManagerCancelQuery(int dn_count)\n{\n\tpool_putmessage();\n\tpool_flush(&poolHandle->port);\n}\n",
+    ),
 ];
 
 #[test]
-fn corrections_of_later_releases_are_made_once() {
+fn corrections_of_the_source_are_made_once() {
     let world = World::with_flex("2.6.4");
     let package = |sources: &[(&'static str, String)]| {
         let engine = ENGINE.iter().map(|(file, text)| match *file {
@@ -335,14 +343,14 @@ fn corrections_of_later_releases_are_made_once() {
     let sources = UNCORRECTED.map(|(file, text)| (file, text.to_owned()));
     world.tarball("pgxc-v1.0.2.tar.gz", &package(&sources));
     let built = world.build(None);
-    let facts: Vec<&str> = built.facts.lines().filter(|line| line.starts_with("backported ")).collect();
-    assert_eq!(facts.len(), 4, "{built:?}");
+    let facts = |origin: &str| built.facts.lines().filter(|line| line.starts_with(origin)).count();
+    assert_eq!((facts("backported "), facts("corrected ")), (5, 1), "{built:?}");
     let corrected = sources.map(|(file, _)| {
         let name = Path::new(file).file_name().expect("it has one");
         let built = world.path("out").join(&PREFIX[1..]).join("bin").join(name);
         (file, fs::read_to_string(built).expect("it is kept"))
     });
-    let [(_, gtm), (_, proxy), (_, thread)] = &corrected;
+    let [(_, gtm), (_, proxy), (_, thread), (_, pooler)] = &corrected;
     let after = UNCORRECTED[0]
         .1
         .replace("int count)\n{\n\tuse(TopMemoryContext)", "int count)\n{\n\tuse(TopMostMemoryContext)");
@@ -355,8 +363,15 @@ fn corrections_of_later_releases_are_made_once() {
         .replace(
             "thrinfo->thr_all_conns[res->gr_proxyhdr.ph_conid] != cmdinfo->ci_conn",
             "res->gr_proxyhdr.ph_conid != cmdinfo->ci_conn->con_id",
-        );
+        )
+        .replace("thr_conn_count, 1000)", "thr_conn_count, 50)");
     assert_eq!(*proxy, after);
+    let after =
+        UNCORRECTED[3].1.replace("coordlist);\n", "coordlist),\n\t\t\t\tpool_sendres(&agent->port, 0);\n").replace(
+            "message();\n\tpool_flush(&poolHandle->port);",
+            "message();\n\tif (pool_flush(&poolHandle->port) == 0)\n\t\tpool_recvres(&poolHandle->port);",
+        );
+    assert_eq!(*pooler, after);
     // A session has the least number that no other one has, and keeps it; what is kept for it is found by it.
     for (line, count) in [
         ("\t\tconninfo->con_id = 0;\n", 1),
@@ -373,5 +388,5 @@ fn corrections_of_later_releases_are_made_once() {
     world.tarball("pgxc-v1.0.2.tar.gz", &package(&corrected));
     let built = world.build(None);
     assert_eq!(built.code, Some(0), "{built:?}");
-    assert!(!built.facts.contains("backported"), "{built:?}");
+    assert!(!built.facts.contains("backported") && !built.facts.contains("corrected"), "{built:?}");
 }

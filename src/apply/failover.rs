@@ -22,7 +22,7 @@ const FENCES: Duration = Duration::from_secs(45);
 /// How long a GTM may take to answer: it only counts.
 const GTM: Duration = Duration::from_secs(5);
 /// How long what is behind a proxy may take to serve before the proxy is told again: it may not have been ready to hear.
-/// An emulated coordinator takes a second for a new session.
+/// An emulated coordinator takes up to a second for a new session.
 const HEARS: Duration = Duration::from_secs(15);
 /// How often a proxy is told before it is restarted: its reconnection is known to fail under load (#135).
 const TOLD: usize = 3;

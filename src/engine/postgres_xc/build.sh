@@ -97,12 +97,11 @@ unpack "$SOURCE" Postgres-XC pgxc-v1.0.2
 cd "$WORK/$top"
 [ -x configure ] || chmod +x configure
 
-# --- What Postgres-XC itself corrected later -----------------------------------------------------
+# --- What is corrected in the source ------------------------------------------------------------
 
-# backport COMMIT FILES PROGRAM WHAT: a correction of a few lines that a later release has, as a program for awk. It says
-# whether it has changed anything: a source that has the correction stays as it is. Only what keeps a lab from what it promises
-# is corrected.
-backport() {
+# correct ORIGIN FILES PROGRAM WHAT: a correction of a few lines, as a program for awk. It says whether it has changed
+# anything: a source that has the correction stays as it is. Only what keeps a lab from what it promises is corrected.
+correct() {
   local file changed=
   for file in $2; do
     [ -f "$file" ] || return 0
@@ -111,8 +110,10 @@ backport() {
       changed=yes
     fi
   done
-  [ -z "$changed" ] || printf 'backported %s: %s\n' "$1" "$4"
+  [ -z "$changed" ] || printf '%s: %s\n' "$1" "$4"
 }
+# backport COMMIT ...: one that a later release of Postgres-XC has.
+backport() { correct "backported $1" "${@:2}"; }
 # What a standby is told of lay in memory of the session that told it. When the GTM dies its sessions end, and the standby died of
 # that when one had a transaction prepared.
 backport 029a67ebdb src/gtm/main/gtm_txn.c \
@@ -161,6 +162,31 @@ if grep -q -e '->con_id = ii;' src/gtm/proxy/proxy_thread.c 2>/dev/null; then
          "res->gr_proxyhdr.ph_conid != cmdinfo->ci_conn->con_id") }' \
     'a proxy keeps the number of a session as long as it lasts (1.1)'
 fi
+# A session whose statement failed had the pooler cancel it on other servers, and did not wait: where that came late, the next
+# statement of the session was cancelled, "due to user request". 1.0.4 would wait for 10 ms; here the pooler answers.
+backport ffce1747ae src/backend/pgxc/pool/poolmgr.c \
+  '/^PoolManagerCancelQuery\(/ { inside = 1 }
+   inside && /^\tpool_flush\(&poolHandle->port\);/ {
+     print "\tif (pool_flush(&poolHandle->port) == 0)"
+     print "\t\tpool_recvres(&poolHandle->port);"
+     changed = 1
+     next
+   }
+   /^}/ { inside = 0 }
+   /^\t+cancel_query_on_connections\(agent, datanodelist, coordlist\);/ {
+     print "\t\t\t\tcancel_query_on_connections(agent, datanodelist, coordlist),"
+     print "\t\t\t\tpool_sendres(&agent->port, 0);"
+     changed = 1
+     next
+   }' \
+  'the next statement after a failed one is not cancelled in its place (1.0.4)'
+# A worker of a proxy that serves sessions looks for new ones when one of its own says something, else once a second: so long
+# may the first transaction of a session take, which is longer than tests of Postgres-XC's own suite wait for a statement. No
+# release has another value.
+correct 'corrected here' src/gtm/proxy/proxy_main.c \
+  '{ changed += sub(/poll\(thrinfo->thr_poll_fds, thrinfo->thr_conn_count, 1000\)/,
+       "poll(thrinfo->thr_poll_fds, thrinfo->thr_conn_count, 50)") }' \
+  'a proxy hears of a new session within 50 ms instead of a second'
 
 # --- What this system can do --------------------------------------------------------------------
 
