@@ -25,7 +25,7 @@ EXAMPLES
   pgxc-lab up                     the lab of ./lab.yaml
   pgxc-lab up -F small.yaml       another one; labs run side by side
   pgxc-lab up --boot cold         every new guest boots, none is cloned
-  pgxc-lab up --verify quick      and then the checks of `verify`
+  pgxc-lab up --verify full       and then all checks of `verify`, not only the quick ones
   pgxc-lab up --json > run.jsonl  one event a line, for programs
   PGXC_SOURCE=/src/pgxc-v1.0.2.tar.gz pgxc-lab up
                                   Postgres-XC from this source package";
@@ -238,8 +238,8 @@ pub(super) const RESTORE: &str = "\
 EXAMPLES
   pgxc-lab restore loaded         the lab of ./lab.yaml, after a question
   pgxc-lab restore loaded --yes   without the question
-  pgxc-lab restore loaded --verify quick
-                                  and then the checks of `verify`
+  pgxc-lab restore loaded --verify full
+                                  and then all checks of `verify`, not only the quick ones
   pgxc-lab restore loaded --lab xc8
                                   also when that lab is gone altogether";
 

@@ -41,6 +41,11 @@ pub async fn run(arguments: &Arguments, name: &NodeName, checks: Checks) -> Resu
     confirm(arguments, &question, &format!("lab `{lab}`"))?;
     shown(arguments, |events, stop| async move {
         verify(&home, &manifest, &events).await?;
+        // What did not serve when the snapshot was taken does not serve now.
+        let checks = match checks {
+            Checks::Auto if manifest.kind == snapshot::Kind::Memory && !manifest.serving => Checks::None,
+            checks => checks,
+        };
         let ended = act(home.clone(), manifest, events.clone(), stop.clone()).await?;
         Ok(conclude(ended, checks, arguments, home, &events, &stop).await)
     })

@@ -34,7 +34,7 @@ pub async fn run(arguments: &Arguments, suite: Suite, only: &[String], junit: Op
         let home = context::home(arguments)?;
         // Before anything is read, and to the end: another run may be about to change the lab.
         let lock = take(&home, &context::lab_name(arguments, &home)?)?;
-        Ok((prepare(arguments, home, suite, only).await?, lock))
+        Ok((prepare(arguments, home, suite, only, Own::Too).await?, lock))
     };
     let (prepared, _lock, junit) = match prepared.await.and_then(|(prepared, lock)| {
         let junit = junit.map(open).transpose()?;
@@ -97,8 +97,15 @@ struct Prepared {
     sweep: &'static verify::Sweep,
 }
 
+/// Whether checks of lab.yaml are run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Own {
+    Too,
+    Left,
+}
+
 /// With the lab's lock held.
-async fn prepare(arguments: &Arguments, home: Home, suite: Suite, only: &[String]) -> Result<Prepared> {
+async fn prepare(arguments: &Arguments, home: Home, suite: Suite, only: &[String], own: Own) -> Result<Prepared> {
     replace::check(&home.lab(&context::lab_name(arguments, &home)?))?;
     let standing = Standing::find(arguments)?;
     standing.record.check_failover()?;
@@ -110,6 +117,9 @@ async fn prepare(arguments: &Arguments, home: Home, suite: Suite, only: &[String
     };
     if lab_file == LabFile::Known {
         lab.checks = config::load(&arguments.file()).map_err(config::Problems::into_error)?.lab.checks;
+    }
+    if own == Own::Left {
+        lab.checks.clear();
     }
     let engine = standing.record.engine;
     let tasks = match only {
@@ -149,7 +159,8 @@ async fn check(prepared: Prepared, tell: impl FnMut(&verify::report::Result)) ->
 /// The step under which a run that ends with checks shows them.
 const STEP: &str = "checks";
 
-/// Ends a run that made a lab with checks, if any are wanted and it went well. With the lab's lock held.
+/// Ends a run that made a lab with checks, if any are wanted and it went well; `auto` wants none where the cluster is as
+/// before. With the lab's lock held.
 pub(super) async fn conclude(
     mut ended: Ended,
     checks: Checks,
@@ -158,8 +169,18 @@ pub(super) async fn conclude(
     events: &Events,
     stop: &CancellationToken,
 ) -> Ended {
-    if let (Checks::Of(suite), None) = (checks, &ended.tally.failure) {
-        ended.tally.failure = prove(arguments, home, suite, events, stop).await.err();
+    let wanted = match checks {
+        Checks::Of(suite) => Some((suite, Own::Too)),
+        Checks::Auto if ended.tally.changed > 0 => Some((Suite::Quick, Own::Left)),
+        Checks::Auto | Checks::None => None,
+    };
+    if let (Some((suite, own)), None) = (wanted, &ended.tally.failure) {
+        let proved = match prepare(arguments, home, suite, &[], own).await {
+            // Nothing to prove, as in a lab without a cluster.
+            Ok(prepared) if own == Own::Left && prepared.tasks.iter().all(|task| task.skip.is_some()) => Ok(()),
+            prepared => prove(prepared, suite, events, stop).await,
+        };
+        ended.tally.failure = proved.err();
     }
     ended
 }
@@ -169,18 +190,12 @@ pub(super) async fn conclude(
 /// # Errors
 /// [`Class::Cluster`] when a check failed or left something behind, with what each of them found; whatever keeps it from
 /// checking.
-async fn prove(
-    arguments: &Arguments,
-    home: Home,
-    suite: Suite,
-    events: &Events,
-    stop: &CancellationToken,
-) -> Result<()> {
+async fn prove(prepared: Result<Prepared>, suite: Suite, events: &Events, stop: &CancellationToken) -> Result<()> {
     let begun = Instant::now();
     let title = format!("verify, {}", suite.as_str());
     events.send(Event::Started { step: STEP.into(), node: None, title });
     let ended = async {
-        let Prepared { observer, tasks, sweep, .. } = prepare(arguments, home, suite, &[]).await?;
+        let Prepared { observer, tasks, sweep, .. } = prepared?;
         let tell = |result: &verify::report::Result| {
             let text = format!("{} {}", result.id, result.verdict.word());
             events.send(Event::Progress { step: STEP.into(), text });

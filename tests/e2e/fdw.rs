@@ -21,6 +21,7 @@ fn two_labs_with_the_same_addresses_live_side_by_side() {
     let up = first.run_locked(&["up", "-v"]).succeeded();
     assert!(up.stderr.contains("passed over"), "it says why it does not take Postgres-XC: {}", up.stderr);
     assert_eq!(up.stderr.matches("cloned from the template").count(), 2, "{}", up.stderr);
+    assert!(up.stderr.contains("verify, quick: unchanged, 6 passed in"), "what was made is checked: {}", up.stderr);
     clones_share_nothing_that_is_a_guests_own(&first);
     let up = up_initialises_what_the_guest_would(&second, "right", &["up", "-v", "--boot", "cold"]);
     assert_eq!(up.stderr.matches("booted, ssh login works").count(), 2, "{}", up.stderr);
@@ -188,7 +189,7 @@ fn a_node_is_added_and_taken_away(bench: &Bench) {
     let rows = bench.run(&["sql", "--on", "db3", "--json", "-c", "select count(*) > 0 from wide"]).succeeded().json();
     assert_eq!(rows[0]["rows"][0][0], "t", "the new datanode has its share");
     let again = bench.run(&["up"]).succeeded();
-    assert!(again.stderr.contains("nothing changed"), "{}", again.stderr);
+    assert!(again.stderr.contains("nothing changed") && !again.stderr.contains("passed in"), "{}", again.stderr);
 
     // A guest that lab.yaml lost is told. Nothing that holds rows goes.
     bench.write_lab(&file);
@@ -349,7 +350,11 @@ fn checks_tell_right_from_wrong(bench: &Bench) {
     bench.run(&["sql", "-c", "alter server datanode_1 options (set host 'elsewhere')"]).succeeded();
     let wrong = bench.run(&["verify", "--only", "nodes"]).failed_with(1);
     assert!(wrong.stdout.contains("\nFAIL  nodes") && wrong.stdout.contains("coordinate_1"), "{}", wrong.stdout);
+    checks_see_what_they_are_for(bench);
+    // It ends with checks, but those of lab.yaml only when they are asked for.
     bench.run(&["up"]).succeeded();
+    let wrong = bench.run(&["up", "--verify", "quick"]).failed_with(8);
+    assert!(wrong.stderr.contains("checks failed: lab/orders"), "{}", wrong.stderr);
     bench.run(&["sql", "-c", "insert into orders values (2)"]).succeeded();
     let right = bench.run(&["verify", "--only", "nodes,lab/orders", "--tap"]).succeeded();
     assert!(right.stdout.starts_with("TAP version 13\n1..2\nok 1 - nodes: "), "{}", right.stdout);
@@ -357,6 +362,28 @@ fn checks_tell_right_from_wrong(bench: &Bench) {
     let rows = bench.run(&["sql", "--json", "-c", left]).succeeded().json();
     assert_eq!(rows[0]["rows"][0][0], "0", "checks leave nothing behind");
     bench.write_lab(&named("left"));
+}
+
+/// A function that makes tables on its own coordinator only, and a datanode that was stopped. What needs two servers of a kind
+/// (`settings`, `visible`) cannot be broken here.
+fn checks_see_what_they_are_for(bench: &Bench) {
+    let only_here = "create or replace function pgxc_lab.create_distributed_table(name text, columns text, key text) \
+         returns void language plpgsql as $$ begin execute format('create table %s (%s)', name, columns); end $$";
+    let on_the_coordinator = |sql: &str| bench.run(&["sql", "--on", "db2", "-c", sql]).succeeded();
+    on_the_coordinator(only_here);
+    // By it `up` tells the functions that it made.
+    on_the_coordinator("comment on function pgxc_lab.create_distributed_table(text, text, text) is null");
+    let failed = |checks: &str| {
+        let report = bench.run(&["verify", "--json", "--only", checks]).failed_with(1).json();
+        let checks = report["checks"].as_array().expect("checks").clone();
+        let failed = checks.iter().filter(|check| check["verdict"] == "failed");
+        failed.map(|check| check["id"].as_str().expect("an id").to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(failed("components,ddl,spread,plan-key"), ["ddl", "spread", "plan-key"]);
+    // Which is no distributed table, so that the checks could not remove it.
+    on_the_coordinator("drop table pgxc_lab_verify_spread");
+    bench.run(&["stop", "--on", "db2", "--component", "datanode"]).succeeded();
+    assert_eq!(failed("components"), ["components"]);
 }
 
 fn forwarded_port_leads_to_the_server(bench: &Bench) {

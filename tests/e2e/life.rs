@@ -125,6 +125,10 @@ fn stops_and_starts_components(bench: &Bench) {
     };
     assert_eq!(serving(3), [false, false, false], "{status}");
     assert!(serving(0).into_iter().chain(serving(2)).all(|serves| serves), "{status}");
+    let checks = bench.run(&["verify", "--only", "components,registered"]).failed_with(1);
+    for line in ["FAIL  components ", "FAIL  registered "] {
+        assert!(checks.stdout.contains(line), "{line} is missing in\n{}", checks.stdout);
+    }
     let gone = bench.run(&["stop", "--on", "db-192-168-122-174", "--component", "datanode", "-v"]).succeeded();
     assert!(gone.stderr.contains("`datanode_2` does not run"), "{}", gone.stderr);
     bench.run(&["start"]).succeeded();
