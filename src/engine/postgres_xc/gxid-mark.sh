@@ -5,7 +5,8 @@
 # GTM 1.0.2 writes gtm.control only when it is stopped in an orderly way. After a crash of its guest it would go on from
 # the last orderly stop, or from 10000: GXIDs that databases already used would be given again, and committed rows would
 # become invisible. So `watch` keeps a mark of the next GXID beside gtm.control, and `run` starts beyond the mark when
-# gtm.control is older than it. Sequence values since the last orderly stop are lost all the same.
+# gtm.control is older than it, or has not been written since the last start: a crash may come before the first mark that
+# is beyond it. Sequence values since the last orderly stop are lost all the same.
 set -u
 export LC_ALL=C
 
@@ -23,15 +24,24 @@ mark() { # mark DIRECTORY: the highest mark, 0 without any; two files, because a
   echo "$highest"
 }
 
+is_before() { # is_before GXID OTHER: they wrap around, so that it is a matter of the shorter way
+  [ $((($2 - $1) & 0xffffffff)) -gt 0 ] && [ $((($2 - $1) & 0xffffffff)) -lt $((0x80000000)) ]
+}
+
 run() { # run PREFIX DIRECTORY
-  local marked control=0
-  marked=$(mark "$2")
-  [ -s "$2/gtm.control" ] && control=$(od -An -tu4 -N4 "$2/gtm.control")
-  # GXIDs wrap around: "older" is a matter of the shorter way.
-  if [ "$marked" -gt 0 ] && [ $(((marked - control) & 0xffffffff)) -gt 0 ] && { [ "$((control))" -eq 0 ] || [ $(((marked - control) & 0xffffffff)) -lt $((0x80000000)) ]; }; then
-    local next=$(((marked + margin) & 0xffffffff))
+  local last control=0 written=never started="" next
+  last=$(mark "$2")
+  if [ -s "$2/gtm.control" ]; then
+    control=$(($(od -An -tu4 -N4 "$2/gtm.control")))
+    written=$(stat -c '%y %i' "$2/gtm.control")
+  fi
+  [ -r "$2/gxid-mark.start" ] && read -r started <"$2/gxid-mark.start"
+  echo "$written" >"$2/gxid-mark.start" || exit 1
+  if [ "$control" -eq 0 ] && [ "$last" -gt 0 ] || is_before "$control" "$last" || [ "$started" = "$written" ]; then
+    if [ "$last" -eq 0 ] || { [ "$control" -gt 0 ] && is_before "$last" "$control"; }; then last=$control; fi
+    next=$(((last + margin) & 0xffffffff))
     [ "$next" -lt 10000 ] && next=10000
-    echo "pgxc-lab: GTM was not stopped in an orderly way (gtm.control says $((control)), it was at $marked): going on at $next"
+    echo "pgxc-lab: GTM was not stopped in an orderly way (gtm.control says $control, it was at $last): going on at $next"
     exec "$1/bin/gtm" -D "$2" -x "$next"
   fi
   exec "$1/bin/gtm" -D "$2"

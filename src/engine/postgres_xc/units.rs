@@ -183,6 +183,52 @@ mod tests {
         }
     }
 
+    /// What `gxid-mark run` starts a GTM with, after each of these changes to its data directory.
+    #[test]
+    fn a_gtm_that_crashed_goes_on_beyond_whatever_it_gave_out() {
+        use std::{fs, os::unix::fs::PermissionsExt, process::Command};
+        let root = tempfile::tempdir().expect("a temporary directory");
+        let [prefix, directory] = ["prefix", "gtm"].map(|name| root.path().join(name));
+        fs::create_dir_all(prefix.join("bin")).expect("it is new");
+        fs::create_dir(&directory).expect("it is new");
+        let gtm = prefix.join("bin/gtm");
+        fs::write(&gtm, "#!/bin/sh\nshift 2\necho started \"$@\"\n").expect("it writes");
+        fs::set_permissions(&gtm, fs::Permissions::from_mode(0o755)).expect("it is there");
+        let script = root.path().join("gxid-mark");
+        fs::write(&script, include_str!("gxid-mark.sh")).expect("it writes");
+        let start = || {
+            let ran =
+                Command::new("bash").arg(&script).arg("run").args([&prefix, &directory]).output().expect("it runs");
+            assert!(ran.status.success() && ran.stderr.is_empty(), "{}", String::from_utf8_lossy(&ran.stderr));
+            let said = String::from_utf8_lossy(&ran.stdout);
+            said.lines().last().and_then(|line| line.strip_prefix("started")).expect("it starts").trim().to_owned()
+        };
+        let put = |name: &str, content: &[u8]| fs::write(directory.join(name), content).expect("it writes");
+        // An orderly end replaces it; on a filesystem whose times are coarse, too.
+        let ends = |gxid: u32| {
+            let _ = fs::remove_file(directory.join("gtm.control"));
+            put("other", &gxid.to_le_bytes());
+            put("gtm.control", &gxid.to_le_bytes());
+        };
+        assert_eq!(start(), "", "a new one");
+        assert_eq!(start(), "-x 1000000", "it crashed before the first mark");
+        ends(1_000_200);
+        assert_eq!(start(), "", "it ended in an orderly way");
+        put("gxid-mark.0", b"1000200\n");
+        assert_eq!(start(), "-x 2000200", "it crashed before the first mark that is beyond its end");
+        put("gxid-mark.1", b"2000300\n");
+        assert_eq!(start(), "-x 3000300", "it crashed after one");
+        ends(3_000_400);
+        assert_eq!(start(), "");
+        ends(3_000_400);
+        assert_eq!(start(), "", "an orderly end without any GXID in between");
+        // GXIDs wrap around.
+        ends(u32::MAX - 5);
+        put("gxid-mark.0", b"20\n");
+        put("gxid-mark.1", b"0\n");
+        assert_eq!(start(), "-x 1000020");
+    }
+
     #[test]
     fn start_in_order_and_stop_fast() {
         let coordinator = unit(2, Role::Coordinator);
