@@ -151,8 +151,7 @@ impl Observer {
             Act::Serves => one(self.serves(&ask.at, patience).await?),
             Act::GtmRole => one(self.gtm_role(&ask.at)?),
             Act::NextGxid => {
-                let gtm = self.placed(&ask.at)?;
-                let next = Gtm::new(&self.host, gtm.node.address, gtm.component.port, patience).next_gxid().await?;
+                let next = self.gtm(&ask.at, patience)?.next_gxid().await?;
                 one(next.to_string())
             }
             Act::NodeList(wanted) => {
@@ -234,6 +233,11 @@ impl Observer {
         Ok(text.lines().nth(2).unwrap_or("none").trim().to_owned())
     }
 
+    fn gtm(&self, at: &Session, patience: Duration) -> Result<Gtm<'_>> {
+        let gtm = self.placed(at)?;
+        Ok(Gtm::new(&self.host, gtm.node.address, gtm.component.port, patience))
+    }
+
     /// The list when it holds everybody who is wanted, else as it is after a while.
     async fn node_list(
         &self,
@@ -241,10 +245,10 @@ impl Observer {
         wanted: &[(Role, String)],
         patience: Duration,
     ) -> Result<Vec<gtm::Registered>> {
-        let gtm = self.placed(at)?;
+        let gtm = self.gtm(at, patience)?;
         let deadline = Instant::now() + REGISTERED;
         loop {
-            let list = Gtm::new(&self.host, gtm.node.address, gtm.component.port, patience).node_list().await?;
+            let list = gtm.node_list().await?;
             let there =
                 |(role, name): &(Role, String)| list.iter().any(|node| node.role == *role && node.name == *name);
             if wanted.iter().all(there) || Instant::now() > deadline {

@@ -36,7 +36,8 @@ run() { # run PREFIX DIRECTORY
     written=$(stat -c '%y %i' "$2/gtm.control")
   fi
   [ -r "$2/gxid-mark.start" ] && read -r started <"$2/gxid-mark.start"
-  echo "$written" >"$2/gxid-mark.start" || exit 1
+  # After a crash it says so already, and stays untouched: a power cut while it is written must not make that an orderly end.
+  [ "$started" = "$written" ] || echo "$written" >"$2/gxid-mark.start" || exit 1
   if [ "$control" -eq 0 ] && [ "$last" -gt 0 ] || is_before "$control" "$last" || [ "$started" = "$written" ]; then
     if [ "$last" -eq 0 ] || { [ "$control" -gt 0 ] && is_before "$last" "$control"; }; then last=$control; fi
     next=$(((last + margin) & 0xffffffff))
